@@ -1,0 +1,25 @@
+"""Pure functional update rules for JAX with PyTorch's semantics, bit for bit where hardware allows."""
+
+from funcsgd.arithmetic import Exactness as Exactness
+from funcsgd.arithmetic import exactness as exactness
+from funcsgd.arithmetic import rounded as rounded
+from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
+from funcsgd.learning_rate import get_learning_rate as get_learning_rate
+from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
+from funcsgd.momentum import AddMomentumState as AddMomentumState
+from funcsgd.momentum import add_momentum as add_momentum
+from funcsgd.optimizer import sgd as sgd
+from funcsgd.weight_decay import add_weight_decay as add_weight_decay
+
+__all__ = [
+    "AddMomentumState",
+    "Exactness",
+    "ScaleByLearningRateState",
+    "add_momentum",
+    "add_weight_decay",
+    "exactness",
+    "get_learning_rate",
+    "rounded",
+    "scale_by_learning_rate",
+    "sgd",
+]

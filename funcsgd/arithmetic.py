@@ -1,0 +1,157 @@
+"""The roundings of torch's CPU kernels, kept under XLA, and a canary that says whether they hold here.
+
+torch computes ``x + alpha * y`` in one rounding (a fused multiply-add) and ``momentum * buffer`` in a rounding of
+its own. XLA's CPU compiler fuses every ``a * b + c`` it can see under ``jit``, so JAX agrees with torch by itself
+except where torch rounds twice. `rounded` is the mark for those places, and the only trick in this library.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+@jax.custom_jvp
+def rounded(x: jax.Array) -> jax.Array:
+    """Return ``x``, kept out of the compiler's contraction of ``a * b + c`` into one fused multiply-add.
+
+    The value does not change; what changes is that a product is rounded to its dtype before it is added to
+    anything. ``optimization_barrier``, ``reduce_precision``, a nested ``jit`` and a bitcast do not stop LLVM's
+    contraction; splitting a number into sign and magnitude and joining it again does.
+
+    Args:
+        x: array of any shape; real or complex floating dtype.
+
+    Returns:
+        The same values, shape and dtype. The derivative is the identity.
+
+    Exactness: bitwise under ``jit`` on an x86-64 CPU with FMA (`exactness` checks it on the backend in use).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> a, c = jnp.float32(1 + 2**-12), jnp.float32(-1 - 2**-11)
+        >>> float(jax.jit(lambda a, c: rounded(a * a) + c)(a, c))  # the product alone rounds to 1 + 2**-11
+        0.0
+    """
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(rounded(x.real), rounded(x.imag))
+    magnitude = jnp.abs(x)
+    return jnp.where(jnp.signbit(x), -magnitude, magnitude)
+
+
+@rounded.defjvp
+def _rounded_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return rounded(primals[0]), tangents[0]
+
+
+def compute_dtype(dtype: jnp.dtype) -> jnp.dtype:
+    """Return the dtype to calculate in: float32 for bfloat16 and float16, otherwise ``dtype`` itself."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
+    """``fl(x * factor)``: torch's ``x.mul_(factor)``.
+
+    Args:
+        x: array of floating or complex dtype, any shape.
+        factor: real scalar; a Python number is rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape and dtype of ``x``; the product is rounded before anything is added to it.
+
+    Exactness: bitwise for float32, float64 and the finite values of complex64; bfloat16 and float16 are multiplied
+    in float32 and rounded once.
+    """
+    dtype = compute_dtype(x.dtype)
+    factor = jnp.asarray(factor, jnp.finfo(dtype).dtype)
+    if jnp.iscomplexobj(x):  # by parts: a complex product would meet the factor's imaginary zero
+        return jax.lax.complex(scaled(x.real, factor), scaled(x.imag, factor))
+    return rounded(x.astype(dtype) * factor).astype(x.dtype)
+
+
+def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
+    """``fl(x + alpha * y)``: torch's ``torch.add(x, y, alpha=alpha)``, one rounding.
+
+    Both terms are taken as torch takes them, as values that stand in memory: if ``x`` or ``y`` is itself a product
+    in the same compiled program, that product is rounded first.
+
+    Args:
+        x: array of floating or complex dtype, any shape; its dtype is the result's.
+        y: array of the same shape.
+        alpha: real scalar; a Python number is rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape and dtype of ``x``.
+
+    Exactness: bitwise for float32 and float64 under ``jit``. complex64 rounds twice, ``fl(x + fl(alpha * y))``, by
+    parts, as torch does for values not viewed as real. bfloat16 and float16 are calculated in float32 and rounded
+    once; torch rounds ``alpha`` to the low precision first and treats the last ``n % 32`` elements differently.
+    """
+    dtype = compute_dtype(x.dtype)
+    if jnp.iscomplexobj(x):
+        return x + scaled(y, alpha)
+    product = rounded(y.astype(dtype)) * jnp.asarray(alpha, dtype)  # left bare: the compiler fuses it into the sum
+    return (rounded(x.astype(dtype)) + product).astype(x.dtype)
+
+
+class Exactness(NamedTuple):
+    """What `exactness` found.
+
+    Attributes:
+        bitwise: bits can be promised: both of the next two hold.
+        fused: ``a * b + c`` under ``jit`` is one rounding.
+        separable: ``rounded(a * b) + c`` under ``jit`` is two roundings.
+        backend: the platform that was asked, such as ``"cpu"``.
+    """
+
+    bitwise: bool
+    fused: bool
+    separable: bool
+    backend: str
+
+    def __str__(self) -> str:
+        if self.bitwise:
+            return f"{self.backend}: bitwise"
+        causes = []
+        if not self.fused:
+            causes.append("a * b + c is not compiled to a fused multiply-add")
+        if not self.separable:
+            causes.append("rounded(a * b) + c is fused all the same")
+        return f"{self.backend}: rounding ({'; '.join(causes)})"
+
+
+def exactness(backend: str | None = None) -> Exactness:
+    """Run a tiny canary on a backend and say whether the class `bitwise` can be promised there.
+
+    Args:
+        backend: platform name, such as ``"cpu"`` or ``"gpu"``; None takes JAX's default.
+
+    Returns:
+        An `Exactness`; ``exactness().bitwise`` is the short answer, ``str`` of it the long one.
+
+    Raises:
+        RuntimeError: JAX has no such backend.
+
+    Example:
+        >>> exactness("cpu").backend
+        'cpu'
+    """
+    rng = np.random.default_rng(0)
+    # An odd length, so that the vectorised body of the compiled loop and its remainder are both asked. c is close
+    # to -a * b: the sum cancels, and what is left is the rounding of the product or, if fused, nothing of it.
+    a, b = rng.uniform(1, 2, (2, 67)).astype(np.float32)
+    c = -(a * b) * (1 + rng.integers(-4, 5, 67).astype(np.float32) * np.float32(2**-23))
+    exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)]
+    one_rounding = np.array([np.float32(float(value)) for value in exact])  # cancelled: exact in float64
+    two_roundings = a * b + c
+
+    device = jax.devices(backend)[0]
+    operands = jax.device_put((a, b, c), device)
+    fused = np.asarray(jax.jit(lambda a, b, c: a * b + c)(*operands))
+    separate = np.asarray(jax.jit(lambda a, b, c: rounded(a * b) + c)(*operands))
+    is_fused = bool(np.array_equal(fused, one_rounding))
+    is_separable = bool(np.array_equal(separate, two_roundings))
+    return Exactness(is_fused and is_separable, is_fused, is_separable, device.platform)

@@ -1,0 +1,122 @@
+"""Heavy-ball and Nesterov momentum in torch's form: the learning rate stays outside the buffer."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from funcsgd.arithmetic import add, scaled
+from funcsgd.hyperparameters import (
+    Hyperparameter,
+    check_nesterov,
+    check_nonnegative,
+    check_scalar,
+    is_zero,
+    value_at,
+)
+
+
+class AddMomentumState(NamedTuple):
+    """State of `add_momentum`.
+
+    Attributes:
+        count: int32 scalar, the number of updates made; what a momentum schedule is asked for.
+        started: bool, shape ``(n_leaves,)`` in the order of ``jax.tree.leaves(buffer)``: the leaf has met a gradient
+            and its buffer holds it. Per leaf, because torch starts a late parameter at its own first gradient.
+        buffer: tree, shapes and dtypes of the parameters: torch's ``momentum_buffer``; zeros before the start.
+    """
+
+    count: jax.Array
+    started: jax.Array
+    buffer: optax.Updates
+
+
+def add_momentum(
+    momentum: Hyperparameter, dampening: ArrayLike = 0.0, nesterov: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Accumulate gradients in a buffer and step along the buffer.
+
+    Equation, for each leaf::
+
+        first gradient:  buffer = g                                                  undamped
+        later:           buffer = fl(fl(momentum * buffer) + (1 - dampening) * g)    two roundings
+        out:             g = fl(g + momentum * buffer) if nesterov else buffer
+
+    Where ``momentum`` is 0 the gradient passes and the buffer rests; it resumes, as old as it is, when momentum
+    returns. Leaves whose gradient is None rest too.
+
+    Args:
+        momentum: non-negative scalar (number, 0-d array, tracer) or a schedule of the update count, from 0.
+        dampening: scalar. A Python number is subtracted from 1 in float64, an array in its own dtype.
+        nesterov: look ahead along the new buffer. Needs a positive momentum and zero dampening.
+
+    Returns:
+        A transformation with an `AddMomentumState`, whose tree, shapes and dtypes depend on the parameters alone.
+
+    Raises:
+        ValueError: at construction, with torch's messages, for values that torch refuses.
+
+    Exactness: bitwise for float32 and float64 under ``jit``; complex64 bitwise for finite values; bfloat16 and
+    float16 buffers are kept in their dtype, calculated in float32, one rounding a line (`rounding`).
+
+    Source: ``torch/optim/sgd.py``, ``_single_tensor_sgd``, torch 2.13.0.
+
+    Differs from ``optax.trace`` in: (1) dampening; (2) ``momentum * buffer`` is rounded before the gradient is added;
+    (3) momentum may be scheduled and switched off and on; (4) a gradient of None leaves its buffer in place.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> tx = add_momentum(0.5, dampening=0.75)
+        >>> state = tx.init(jnp.array([0.0]))
+        >>> first, state = tx.update(jnp.array([4.0]), state)
+        >>> second, state = tx.update(jnp.array([4.0]), state)
+        >>> first, second  # 4, then 0.5 * 4 + 0.25 * 4
+        (Array([4.], dtype=float32), Array([3.], dtype=float32))
+    """
+    check_scalar("momentum", momentum)
+    check_scalar("dampening", dampening)
+    check_nonnegative("Invalid momentum value", momentum)
+    if nesterov:
+        check_nesterov(momentum, dampening)
+
+    def init(params: optax.Params) -> AddMomentumState:
+        buffer = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.result_type(p)), params)
+        n_leaves = len(jax.tree.leaves(buffer))
+        return AddMomentumState(jnp.zeros((), jnp.int32), jnp.zeros((n_leaves,), bool), buffer)
+
+    def update(
+        updates: optax.Updates, state: AddMomentumState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, AddMomentumState]:
+        del params, extra_args
+        count = optax.safe_increment(state.count)
+        if is_zero(momentum):
+            return updates, state._replace(count=count)
+        beta = value_at(momentum, state.count)
+        always_on = isinstance(beta, int | float)  # a Python number here is not 0
+
+        def leaf(
+            g: jax.Array | None, buffer: jax.Array, started: jax.Array
+        ) -> tuple[jax.Array | None, jax.Array, jax.Array]:
+            if g is None:
+                return None, buffer, started
+            g = g.astype(buffer.dtype)
+            damped = add(scaled(buffer, beta), g, alpha=1 - dampening)
+            new = jnp.where(started, damped, g)
+            out = add(g, new, alpha=beta) if nesterov else new
+            if always_on:
+                return out, new, jnp.ones_like(started)
+            on = jnp.asarray(beta) != 0
+            return jnp.where(on, out, g), jnp.where(on, new, buffer), started | on
+
+        buffers, tree = jax.tree.flatten(state.buffer)
+        if not buffers:
+            return updates, state._replace(count=count)
+        gradients = tree.flatten_up_to(updates)
+        leaves = [leaf(g, b, state.started[i]) for i, (g, b) in enumerate(zip(gradients, buffers, strict=True))]
+        outs, new_buffers, started = zip(*leaves, strict=True)
+        new_state = AddMomentumState(count, jnp.stack(started), tree.unflatten(new_buffers))
+        return tree.unflatten(outs), new_state
+
+    return optax.GradientTransformationExtraArgs(init, update)
