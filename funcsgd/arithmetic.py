@@ -65,11 +65,10 @@ def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
     Exactness: bitwise for float32, float64 and the finite values of complex64; bfloat16 and float16 are multiplied
     in float32 and rounded once.
     """
-    dtype = compute_dtype(x.dtype)
-    factor = jnp.asarray(factor, jnp.finfo(dtype).dtype)
     if jnp.iscomplexobj(x):  # by parts: a complex product would meet the factor's imaginary zero
         return jax.lax.complex(scaled(x.real, factor), scaled(x.imag, factor))
-    return rounded(x.astype(dtype) * factor).astype(x.dtype)
+    dtype = compute_dtype(x.dtype)
+    return rounded(x.astype(dtype) * jnp.asarray(factor, dtype)).astype(x.dtype)
 
 
 def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:

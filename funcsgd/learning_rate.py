@@ -18,7 +18,7 @@ class ScaleByLearningRateState(NamedTuple):
         learning_rate: floating scalar, the value that the next update takes, like ``lr`` in torch's param_groups.
     """
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
     learning_rate: jax.Array
 
 

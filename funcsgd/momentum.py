@@ -28,7 +28,7 @@ class AddMomentumState(NamedTuple):
         buffer: tree, shapes and dtypes of the parameters: torch's ``momentum_buffer``; zeros before the start.
     """
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
     started: jax.Array
     buffer: optax.Updates
 
@@ -110,9 +110,10 @@ def add_momentum(
             on = jnp.asarray(beta) != 0
             return jnp.where(on, out, g), jnp.where(on, new, buffer), started | on
 
-        buffers, tree = jax.tree.flatten(state.buffer)
+        buffers = jax.tree.leaves(state.buffer)
         if not buffers:
             return updates, state._replace(count=count)
+        tree: Any = jax.tree.structure(state.buffer)
         gradients = tree.flatten_up_to(updates)
         leaves = [leaf(g, b, state.started[i]) for i, (g, b) in enumerate(zip(gradients, buffers, strict=True))]
         outs, new_buffers, started = zip(*leaves, strict=True)
