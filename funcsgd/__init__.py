@@ -9,11 +9,14 @@ from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_ra
 from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
 from funcsgd.optimizer import sgd as sgd
+from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
+from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
     "AddMomentumState",
     "Exactness",
+    "ParameterGroups",
     "ScaleByLearningRateState",
     "add_momentum",
     "add_weight_decay",
@@ -22,4 +25,5 @@ __all__ = [
     "rounded",
     "scale_by_learning_rate",
     "sgd",
+    "sgd_from_groups",
 ]

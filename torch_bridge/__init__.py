@@ -1,1 +1,33 @@
 """Checks that JAX training matches PyTorch step for step, and draws what torch draws, without torch."""
+
+from torch_bridge.parity.envelope import Envelope as Envelope
+from torch_bridge.parity.record import Recorder as Recorder
+from torch_bridge.parity.record import record as record
+from torch_bridge.parity.replay import Replay as Replay
+from torch_bridge.parity.replay import replay as replay
+from torch_bridge.parity.report import Report as Report
+from torch_bridge.parity.report import compare as compare
+from torch_bridge.parity.restore import restore as restore
+from torch_bridge.parity.tap import tap as tap
+from torch_bridge.parity.trace import Trace as Trace
+from torch_bridge.translate.optim import Translated as Translated
+from torch_bridge.translate.optim import from_torch as from_torch
+from torch_bridge.translate.weights import Weights as Weights
+from torch_bridge.translate.weights import linear_weights as linear_weights
+
+__all__ = [
+    "Envelope",
+    "Recorder",
+    "Replay",
+    "Report",
+    "Trace",
+    "Translated",
+    "Weights",
+    "compare",
+    "from_torch",
+    "linear_weights",
+    "record",
+    "replay",
+    "restore",
+    "tap",
+]

@@ -1,0 +1,1 @@
+"""One way through: record -> trace <- replay; trace, trace -> compare -> report."""

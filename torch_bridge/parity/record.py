@@ -1,0 +1,269 @@
+"""A PyTorch run -> Trace, through the optimizer's step hooks; no bit of the run changes."""
+
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_bridge.parity.builder import TraceBuilder
+from torch_bridge.parity.trace import Array, Step, Trace
+from torch_bridge.translate.optim import group_hyperparameters, parameter_names, to_numpy
+
+if TYPE_CHECKING:
+    import torch
+
+
+def record(
+    model: "torch.nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    *,
+    criterion: "torch.nn.Module | None" = None,
+    loader: "torch.utils.data.DataLoader[Any] | None" = None,
+    digest_every: int | None = None,
+) -> "Recorder":
+    """Watch a PyTorch run; a second line, ``recorder.trace()`` or ``recorder.save(path)``, ends it.
+
+    Every ``optimizer.step()`` becomes one step of the trace: gradients as the optimizer meets them, gradients after
+    weight decay, momentum buffers, learning rates, parameters.
+
+    Args:
+        model: its ``named_parameters()`` name the parameters, unless the optimizer has names of its own.
+        optimizer: a ``torch.optim.SGD``.
+        criterion: the loss module, to record the loss; or log it by `Recorder.log`. Only calls that build a graph
+            count, so that validation leaves no mark.
+        loader: the training DataLoader (``num_workers=0``), to record which examples each step saw; or `Recorder.log`.
+        digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and
+            every k-th tensor; `torch_bridge.restore` rebuilds what is missing and proves it by the digests.
+
+    Returns:
+        A `Recorder`; usable in a ``with`` statement, which removes the hooks at its end.
+
+    Raises:
+        TypeError: the optimizer is not torch.optim.SGD.
+        ValueError: the loader has worker processes (they fetch ahead of the step), or no batch sampler.
+
+    Exactness: recording changes no bit of the run: it reads, and copies.
+
+    Example::
+
+        recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader)
+        train(model, optimizer)                      # the script as it was
+        recorder.save("run.trace")
+    """
+    return Recorder(model, optimizer, criterion=criterion, loader=loader, digest_every=digest_every)
+
+
+class Recorder:
+    """Hooks on an optimizer, and the steps they have seen; made by `record`.
+
+    Attributes:
+        before: parameters and momentum buffers as the latest step found them.
+        latest: the latest step's quantities, see `torch_bridge.parity.trace.Step`.
+    """
+
+    def __init__(
+        self,
+        model: "torch.nn.Module",
+        optimizer: "torch.optim.Optimizer",
+        *,
+        criterion: "torch.nn.Module | None" = None,
+        loader: "torch.utils.data.DataLoader[Any] | None" = None,
+        digest_every: int | None = None,
+    ) -> None:
+        import torch
+
+        if type(optimizer) is not torch.optim.SGD:
+            raise TypeError(f"record watches torch.optim.SGD, but got {type(optimizer).__name__}")
+        self._optimizer = optimizer
+        self._names = parameter_names(optimizer, model.named_parameters())
+        self._builder = TraceBuilder(_static(optimizer, self._names), digest_every=digest_every)
+        self._pending: dict[str, Array] = {}  # what the step under way has shown so far
+        self.before: dict[str, Array] = {}
+        self.latest: Step = {}
+        self._undo: list[Callable[[], None]] = []
+        if loader is not None:
+            self._listen_to(loader)
+        if criterion is not None:
+            self._undo.append(criterion.register_forward_hook(self._after_criterion).remove)
+        self._undo.append(optimizer.register_step_pre_hook(self._before_step).remove)
+        self._undo.append(optimizer.register_step_post_hook(self._after_step).remove)
+
+    def log(self, *, loss: Any = None, indices: Any = None) -> None:
+        """Tell the recorder what no hook can see; call it before the ``optimizer.step()`` that it belongs to.
+
+        Args:
+            loss: the step's loss, a number or a tensor of one element.
+            indices: which examples the step saw, integers of shape ``(batch,)``.
+        """
+        if loss is not None:
+            self._pending["loss"] = to_numpy(loss) if hasattr(loss, "detach") else np.asarray(loss)
+        if indices is not None:
+            self._pending["data"] = np.asarray(indices, np.int64)
+
+    def trace(self) -> Trace:
+        """Return the trace of the steps so far.
+
+        Raises:
+            ValueError: no step was made yet.
+        """
+        if self._builder.n_steps == 0:
+            raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
+        return self._builder.build()
+
+    def save(self, path: str | os.PathLike[str]) -> Trace:
+        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it."""
+        trace = self.trace()
+        trace.save(path)
+        return trace
+
+    def close(self) -> None:
+        """Remove every hook; the trace stays."""
+        while self._undo:
+            self._undo.pop()()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _parameters(self) -> Iterator[tuple[dict[str, Any], str, "torch.nn.Parameter"]]:
+        for group, names in zip(self._optimizer.param_groups, self._names, strict=True):
+            for name, parameter in zip(names, group["params"], strict=True):
+                yield group, name, parameter
+
+    def _state(self) -> dict[str, Array]:
+        state = {f"parameter/{name}": to_numpy(parameter) for _, name, parameter in self._parameters()}
+        for _, name, parameter in self._parameters():
+            buffer = self._optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                state[f"momentum/{name}"] = to_numpy(buffer)
+        return state
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        self.before = self._state()
+        if self._builder.n_steps == 0:
+            self._builder.initial = dict(self.before)
+        else:
+            self._warn_if_touched()
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._see_gradients()
+            return None
+
+        def watched() -> Any:  # with a closure the gradients come to be inside step()
+            loss = closure()
+            self.log(loss=loss)
+            self._see_gradients()
+            return loss
+
+        return (args[0],), {"closure": watched}
+
+    def _warn_if_touched(self) -> None:
+        last = self.latest
+        touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
+        if touched:
+            step = self._builder.n_steps
+            self._builder.static.setdefault("touched", []).append(step)
+            warnings.warn(
+                f"something other than optimizer.step() changed {', '.join(touched)} before step {step}; a replay that "
+                "starts from the recorded state cannot know that. Record that part as a run of its own.",
+                stacklevel=4,
+            )
+
+    def _see_gradients(self) -> None:
+        import torch
+
+        with torch.no_grad():
+            for index, group in enumerate(self._optimizer.param_groups):
+                self._pending[f"learning_rate/{index}"] = np.asarray(float(group["lr"]))
+            for group, name, parameter in self._parameters():
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                if gradient.is_sparse:
+                    raise TypeError(
+                        f"the gradient of {name!r} is sparse, and a trace holds dense arrays: use sparse=False"
+                    )
+                self._pending[f"gradient/{name}"] = to_numpy(gradient)
+                if group["weight_decay"] != 0:
+                    signed = -gradient if group["maximize"] else gradient
+                    decayed = signed.add(parameter, alpha=group["weight_decay"])
+                    self._pending[f"weight_decay/{name}"] = to_numpy(decayed)
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        stepped = {name for _, name, parameter in self._parameters() if parameter.grad is not None}
+        after = self._state()
+        # torch leaves the buffer of a parameter without a gradient alone; it did nothing, so the step shows nothing.
+        self._pending.update(
+            {key: value for key, value in after.items() if key.startswith("parameter/") or key[9:] in stepped}
+        )
+        self.latest, self._pending = self._pending, {}
+        self._builder.append(self.latest)
+
+    def _after_criterion(self, module: Any, inputs: Any, output: "torch.Tensor") -> None:
+        if output.requires_grad:
+            self.log(loss=output)
+
+    def _listen_to(self, loader: "torch.utils.data.DataLoader[Any]") -> None:
+        if loader.num_workers:
+            raise ValueError(
+                f"the loader has num_workers={loader.num_workers} and fetches ahead of the step: use num_workers=0, "
+                "which gives the same batches, or recorder.log(indices=...)"
+            )
+        sampler: Any = loader.batch_sampler
+        if sampler is None:
+            raise ValueError("the loader has no batch sampler (batch_size=None): use recorder.log(indices=...)")
+        recorder = self
+
+        class Listening:
+            """The batch sampler, overheard: the same lists, in the same order, drawn at the same moment."""
+
+            def __iter__(self) -> Iterator[Any]:
+                for indices in sampler:
+                    recorder.log(indices=indices)
+                    yield indices
+
+            def __len__(self) -> int:
+                return len(sampler)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(sampler, name)
+
+        # A DataLoader forbids setting batch_sampler after construction, so the instance's dict is written.
+        loader.__dict__["batch_sampler"] = Listening()
+        self._undo.append(lambda: loader.__dict__.__setitem__("batch_sampler", sampler))
+
+
+def _static(optimizer: "torch.optim.Optimizer", names: Iterable[list[str]]) -> dict[str, Any]:
+    import torch
+
+    rows = list(names)
+    flat = [
+        (name, p)
+        for row, g in zip(rows, optimizer.param_groups, strict=True)
+        for name, p in zip(row, g["params"], strict=True)
+    ]
+    return {
+        "side": "torch",
+        "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "platform": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        },
+        "optimizer": type(optimizer).__name__,
+        "groups": [
+            {**group_hyperparameters(group), "names": row}
+            for group, row in zip(optimizer.param_groups, rows, strict=True)
+        ],
+        "shapes": {name: list(parameter.shape) for name, parameter in flat},
+        "dtypes": {name: str(parameter.dtype).removeprefix("torch.") for name, parameter in flat},
+    }

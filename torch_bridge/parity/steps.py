@@ -1,0 +1,55 @@
+"""One training step on the JAX side, as a function that reports what it did."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import optax
+
+import funcsgd
+from torch_bridge.parity.tap import TapState
+from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
+
+Carry: TypeAlias = Any
+StepFunction: TypeAlias = Callable[[Carry, Any], tuple[Carry, Mapping[str, Any]]]
+"""``(state, batch) -> (state, observed)``; ``observed`` maps phases to a pytree of parameters' shape, or a scalar."""
+
+
+def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None) -> StepFunction:
+    """Return the step ``((params, opt_state), batch) -> ((params, opt_state), observed)`` of an optax rule.
+
+    Args:
+        tx: the rule.
+        loss_fn: ``loss_fn(params, batch)``, a scalar; None for a step that is given gradients in place of batches.
+    """
+    rule = optax.with_extra_args_support(tx)
+
+    def step(carry: Carry, batch: Any) -> tuple[Carry, Mapping[str, Any]]:
+        params, opt_state = carry
+        observed: dict[str, Any] = {}
+        if loss_fn is None:
+            gradient = batch
+        else:
+            observed["loss"], gradient = jax.value_and_grad(loss_fn)(params, batch)
+        observed["gradient"] = gradient
+        if rates := _learning_rates(opt_state):
+            observed["learning_rate"] = rates
+        updates, opt_state = rule.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        taps = nodes_of(opt_state, TapState)
+        for phase in {node.phase for node in taps}:
+            observed[phase] = merge(params, [node.updates for node in taps if node.phase == phase])
+        if (momentum := momentum_buffers(opt_state, params)) is not None:
+            observed["momentum"], observed["started"] = momentum
+        observed["parameter"] = params
+        return (params, opt_state), observed
+
+    return step
+
+
+def _learning_rates(opt_state: optax.OptState) -> list[jax.Array]:
+    try:
+        rates = funcsgd.get_learning_rate(opt_state)
+    except ValueError:  # not every rule tells
+        return []
+    return rates if isinstance(rates, list) else [rates]

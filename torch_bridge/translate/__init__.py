@@ -1,0 +1,1 @@
+"""torch objects to funcsgd and back, a file for each torch module."""

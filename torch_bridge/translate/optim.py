@@ -1,0 +1,126 @@
+"""torch.optim.SGD -> funcsgd: the rule, the parameters and the state."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import optax
+
+import funcsgd
+from torch_bridge.translate.states import with_momentum_buffers
+
+if TYPE_CHECKING:
+    import torch
+
+HYPERPARAMETERS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+"""What a parameter group of torch.optim.SGD says about the arithmetic; the rest chooses an implementation."""
+
+
+class Translated(NamedTuple):
+    """What `from_torch` makes of an optimizer.
+
+    Attributes:
+        tx: the optax transformation.
+        params: torch name -> JAX array, the parameters as they stand.
+        state: the state of ``tx`` for ``params``, momentum buffers included, ready for the next update.
+    """
+
+    tx: optax.GradientTransformationExtraArgs
+    params: dict[str, jax.Array]
+    state: optax.OptState
+
+
+def parameter_names(
+    optimizer: "torch.optim.Optimizer", named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None
+) -> list[list[str]]:
+    """Return the name of each parameter of each group.
+
+    Args:
+        optimizer: any torch optimizer.
+        named_parameters: ``model.named_parameters()``, for an optimizer that was made without names.
+
+    Returns:
+        The group's own names if it has them, else those of ``named_parameters``, else "0", "1", ... as in a state_dict.
+
+    Raises:
+        ValueError: ``named_parameters`` lacks a parameter that the optimizer has.
+    """
+    known = {id(parameter): name for name, parameter in named_parameters or ()}
+    names, count = [], 0
+    for group in optimizer.param_groups:
+        own = group.get("param_names")
+        row = []
+        for position, parameter in enumerate(group["params"]):
+            if own is not None:
+                row.append(own[position])
+            elif known and id(parameter) not in known:
+                raise ValueError(
+                    f"parameter {count} of the optimizer, shape {tuple(parameter.shape)}, is not among the named ones: "
+                    "pass named_parameters of the whole model"
+                )
+            else:
+                row.append(known.get(id(parameter), str(count)))
+            count += 1
+        names.append(row)
+    return names
+
+
+def to_numpy(tensor: "torch.Tensor") -> npt.NDArray[Any]:
+    """Return a copy of a tensor as a NumPy array; bfloat16 becomes ml_dtypes' bfloat16."""
+    import torch
+
+    host = tensor.detach().cpu()
+    if host.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return host.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
+    return np.array(host.numpy())
+
+
+def group_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters of a torch parameter group as Python numbers; a tensor keeps its value."""
+    values = {name: group[name] for name in HYPERPARAMETERS}
+    return {name: value if isinstance(value, bool) else float(value) for name, value in values.items()}
+
+
+def from_torch(
+    optimizer: "torch.optim.Optimizer", named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None
+) -> Translated:
+    """Translate a torch.optim.SGD, in whatever state it is, into a funcsgd rule with parameters and state.
+
+    Args:
+        optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``.
+        named_parameters: ``model.named_parameters()``, unless the optimizer was made with names. Without either, the
+            parameters are called "0", "1", ...
+
+    Returns:
+        `Translated`: unpack it as ``tx, params, state``.
+
+    Raises:
+        TypeError: the optimizer is not torch.optim.SGD.
+        ValueError: a parameter stands twice in one group, or `funcsgd.sgd` refuses a hyperparameter.
+
+    Exactness: bitwise; a learning rate held in a tensor is taken at its value, as torch takes it.
+
+    Differs from torch in: parameters with ``fused=True`` follow the for-loop implementation, which differs from fused
+    in the last ``n % 8`` elements.
+    """
+    import torch
+
+    if type(optimizer) is not torch.optim.SGD:
+        raise TypeError(f"from_torch translates torch.optim.SGD, but got {type(optimizer).__name__}")
+    names = parameter_names(optimizer, named_parameters)
+    groups, buffers = [], {}
+    for group, row in zip(optimizer.param_groups, names, strict=True):
+        if len({id(parameter) for parameter in group["params"]}) < len(row):
+            raise ValueError("a parameter stands twice in one group: torch steps it twice, which has no equivalent")
+        members = [(name, to_numpy(parameter)) for name, parameter in zip(row, group["params"], strict=True)]
+        groups.append({"params": members, **group_hyperparameters(group)})
+        for name, parameter in zip(row, group["params"], strict=True):
+            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            buffers[name] = None if buffer is None else to_numpy(buffer)
+    made = funcsgd.sgd_from_groups(groups)
+    state = with_momentum_buffers(made.tx.init(made.params), made.params, buffers)
+    return Translated(made.tx, made.params, state)
