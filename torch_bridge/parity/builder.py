@@ -13,7 +13,11 @@ class TraceBuilder:
     """Gathers the steps of a run and stacks them into a `Trace`."""
 
     def __init__(
-        self, static: Mapping[str, Any], *, digest_every: int | None = None, in_full: tuple[str, ...] = ("gradient",)
+        self,
+        static: Mapping[str, Any],
+        *,
+        digest_every: int | None = None,
+        in_full: tuple[str, ...] = ("data", "gradient"),
     ) -> None:
         """Begin a trace.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from torch_bridge.parity.envelope import distance
+from torch_bridge.parity.envelope import distance, wide
 from torch_bridge.parity.trace import PHASES, Array, Trace, name_of, phase_of
 
 
@@ -41,8 +41,8 @@ class Quantity:
         elements: number of values compared, over all steps.
         differing: number of values that differ in some bit.
         differing_steps: the steps in which some bit differs, int64.
-        first: the first differing step's largest difference, or None.
-        worst: the largest difference in ulps, or None.
+        first: in the first differing step, the element that is furthest off; or None.
+        worst: the largest difference in ulps of the whole run, or None.
         distances: float64 ``(n_steps,)``, the 2-norm of the difference; NaN where only digests could be compared.
     """
 
@@ -94,13 +94,14 @@ def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
     """Compare one quantity over all steps that both traces have."""
     n_steps = min(reference.n_steps, candidate.n_steps)
     distances = np.zeros(n_steps)
-    differences: list[Difference] = []
+    steps: list[int] = []
+    worst: Difference | None = None
     elements = differing = 0
     for t in range(n_steps):
         left, right = _pair(reference, candidate, key, t)
         if left is None or right is None:
             if not reference.same_bits(candidate, key, t):
-                differences.append(difference_at(reference, candidate, key, t))
+                steps.append(t)
                 distances[t] = np.nan if reference.has(key, t) and candidate.has(key, t) else np.inf
             continue
         elements += left.size
@@ -109,15 +110,17 @@ def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
         gaps = _gaps(left, right)
         if gaps is None or gaps.any():
             differing += left.size if gaps is None else int(np.count_nonzero(gaps))
-            differences.append(_largest(t, key, left, right, gaps))
+            steps.append(t)
             distances[t] = np.inf if gaps is None else distance(left, right)
+            if gaps is not None and (worst is None or gaps.max() > (worst.ulps or 0)):
+                worst = _element(t, key, left, right, gaps, int(np.argmax(gaps)))
     return Quantity(
         key,
         elements,
         differing,
-        np.array([d.step for d in differences], np.int64),
-        differences[0] if differences else None,
-        max(differences, key=lambda d: d.ulps or 0) if differences else None,
+        np.array(steps, np.int64),
+        difference_at(reference, candidate, key, steps[0]) if steps else None,
+        worst,
         distances,
     )
 
@@ -138,11 +141,15 @@ def compare_quantities(reference: Trace, candidate: Trace) -> list[Quantity]:
 
 
 def difference_at(reference: Trace, candidate: Trace, key: str, step: int) -> Difference:
-    """Return the largest difference of one quantity at one step, which must differ there."""
+    """Return the element of a quantity that is furthest off, in value, at a step in which it differs."""
     left, right = _pair(reference, candidate, key, step)
     if left is None or right is None:
         return Difference(step, phase_of(key), name_of(key))
-    return _largest(step, key, left, right, _gaps(left, right))
+    gaps = _gaps(left, right)
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(wide(left) - wide(right))
+    off = np.where(np.isnan(off), np.inf if gaps is None else gaps.astype(np.float64), off)
+    return _element(step, key, left, right, gaps, int(np.argmax(off)))
 
 
 def first_difference(quantities: list[Quantity]) -> Difference | None:
@@ -171,11 +178,10 @@ def _gaps(left: Array, right: Array) -> Array | None:
     return ulp_distance(left, right)
 
 
-def _largest(step: int, key: str, left: Array, right: Array, gaps: Array | None) -> Difference:
-    worst = 0 if gaps is None else int(np.argmax(gaps))
-    index = tuple(int(i) for i in np.unravel_index(worst, left.shape))
-    ulps = None if gaps is None else int(gaps.ravel()[worst])
-    values = (_number(left.ravel()[worst]), _number(right.ravel()[worst]))
+def _element(step: int, key: str, left: Array, right: Array, gaps: Array | None, position: int) -> Difference:
+    index = tuple(int(i) for i in np.unravel_index(position, left.shape))
+    ulps = None if gaps is None else int(gaps.ravel()[position])
+    values = (_number(left.ravel()[position]), _number(right.ravel()[position]))
     return Difference(step, phase_of(key), name_of(key), index, *values, ulps)
 
 

@@ -14,7 +14,7 @@ CHANCE = 1e-3
 
 def distance(reference: Array, candidate: Array) -> float:
     """Return the 2-norm of the difference, in float64; 0 where both are empty, inf if only one of them is finite."""
-    left, right = _wide(reference), _wide(candidate)
+    left, right = wide(reference), wide(candidate)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.where(same, 0.0, np.abs(left - right))
@@ -25,10 +25,11 @@ def one_ulp(reference: Array) -> float:
     """Return the distance by which ``reference`` would move if each of its elements moved by one ulp."""
     if not np.issubdtype(np.asarray(reference).real.dtype, np.inexact) and reference.dtype.name != "bfloat16":
         return 0.0
-    return float(np.sqrt(np.sum(np.abs(_wide(np.spacing(np.abs(np.asarray(reference)) + 0))) ** 2)))
+    return float(np.sqrt(np.sum(np.abs(wide(np.spacing(np.abs(np.asarray(reference)) + 0))) ** 2)))
 
 
-def _wide(array: Array) -> Array:
+def wide(array: Array) -> Array:
+    """Return an array in float64 (complex128), where differences of smaller formats are exact."""
     array = np.asarray(array)
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
@@ -51,17 +52,19 @@ class Envelope:
 
         Rounding differences grow by factors, so their logarithms are taken as normal. The limit is the upper end of
         Student's prediction interval for one more run, at a level so small that the chance of any false alarm in the
-        whole run, over all steps and quantities, is at most `CHANCE`.
+        whole run, over all steps and quantities, is at most `CHANCE`. The spread is the larger of the step's own and
+        the one pooled over the run: a few shadows of a scalar may well fall on the same number by chance.
         """
-        tests = sum(rows.shape[0] for rows in self.distances.values())
+        level = CHANCE / sum(rows.shape[0] for rows in self.distances.values())
         limits = {}
         for key, rows in self.distances.items():
-            floor = self.floors[key]
-            tiny = np.finfo(np.float64).tiny
-            logs = np.log(np.maximum(rows, np.maximum(floor, tiny)[:, None]))
-            n = logs.shape[1]
-            spread = logs.std(axis=1, ddof=1) * np.sqrt(1 + 1 / n)
-            limits[key] = np.exp(logs.mean(axis=1) + stats.t.isf(CHANCE / tests, n - 1) * spread)
+            floor = np.maximum(self.floors[key], np.finfo(np.float64).tiny)
+            logs = np.log(np.maximum(rows, floor[:, None]))
+            n_steps, n = logs.shape
+            own = logs.std(axis=1, ddof=1)
+            pooled = np.sqrt(np.mean(own**2))
+            reach = np.maximum(stats.t.isf(level, n - 1) * own, stats.t.isf(level, n_steps * (n - 1)) * pooled)
+            limits[key] = np.exp(logs.mean(axis=1) + reach * np.sqrt(1 + 1 / n))
         return limits
 
     def to_arrays(self) -> dict[str, Array]:

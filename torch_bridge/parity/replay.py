@@ -20,6 +20,8 @@ from torch_bridge.translate.weights import Weights, same_weights
 Drive: TypeAlias = Literal["update", "resync", "free"]
 """How a replay is driven: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
 
+DRIVES: tuple[Drive, ...] = get_args(Drive)
+
 
 class Replay:
     """The JAX side of a comparison, one step at a time; `replay` runs it over a whole trace.
@@ -206,8 +208,8 @@ def replay(
 
 
 def _check(drive: str, tx: Any, loss_fn: Any, step: Any, shadows: int) -> None:
-    if drive not in get_args(Drive):
-        raise ValueError(f"no drive {drive!r}: there are {', '.join(get_args(Drive))}")
+    if drive not in DRIVES:
+        raise ValueError(f"no drive {drive!r}: there are {', '.join(DRIVES)}")
     if (tx is None) == (step is None):
         raise ValueError("give either tx=, an optax transformation, or step=, a function that reports what it did")
     if step is not None and drive != "free":

@@ -3,7 +3,6 @@
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from torch_bridge.files import write_whole
 from torch_bridge.parity.digest import digest
 
 PHASES = (
@@ -157,15 +157,7 @@ class Trace:
         """
         tensors = dict(self._flat())
         metadata = {"format": str(FORMAT), "static": json.dumps({**self.static, "order": list(self.steps)})}
-        target = Path(path)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(safetensors.numpy.save(tensors, metadata))
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_whole(path, safetensors.numpy.save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":

@@ -1,0 +1,77 @@
+"""The command line: ``torch-bridge``."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"torch-bridge {version('funcsgd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def torch_bridge(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Say whether a JAX port of a PyTorch run is identical, the same up to rounding, or different, and where."""
+
+
+@app.command()
+def demo(
+    fault: Annotated[
+        str | None, typer.Option(help="Plant a fault in the JAX side and see it found; an unknown name lists them all.")
+    ] = None,
+    report: Annotated[Path, typer.Option(help="Where the report is written, as JSON.")] = Path(
+        "torch-bridge-demo.json"
+    ),
+) -> None:
+    """Train a digits classifier in PyTorch and in JAX, in lockstep, and compare every step.
+
+    PyTorch runs live if it is installed; otherwise its recorded run is replayed. Exit status: 0 if the sides agree,
+    in every bit or up to rounding; 1 if they diverge; 2 if the comparison could not be made.
+    """
+    console = Console()
+    # Imported here, so that --help and --version do not wait for JAX.
+    from torch_bridge.demo import FAULTS, run
+    from torch_bridge.demo.recipe import N_STEPS
+    from torch_bridge.render.json import write_json
+    from torch_bridge.render.text import render_demo
+
+    if fault is not None and fault not in FAULTS:
+        _leave(f"there is no fault {fault!r}; there are {', '.join(FAULTS)}")
+    folder = report.resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or report.is_dir():
+        _leave(f"cannot write the report {report}: choose another place with --report")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("PyTorch and JAX, three drives", total=N_STEPS)
+            result = run(fault, progress=lambda: progress.advance(task))
+    except ValueError as error:
+        _leave(str(error))
+    write_json(result.to_dict(), report)
+    console.print(render_demo(result), soft_wrap=True)
+    console.print(f"report: {report}")
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def _leave(reason: str) -> None:
+    typer.echo(f"torch-bridge: {reason}", err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,69 @@
+"""The PyTorch side of the demo: an ordinary training script, watched by a recorder."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from torch_bridge.demo.recipe import (
+    BATCH_SIZE,
+    EPOCHS,
+    GAMMA,
+    LAYERS,
+    LEARNING_RATE,
+    MOMENTUM,
+    N_TRAIN,
+    SEED,
+    WEIGHT_DECAY,
+)
+from torch_bridge.parity.record import record
+from torch_bridge.parity.trace import Array
+
+
+class LiveRun:
+    """A PyTorch run that goes one step at a time.
+
+    Attributes:
+        recorder: what watches it.
+        seconds: time that PyTorch has spent in its own steps.
+    """
+
+    def __init__(self, x: Array, y: Array, *, digest_every: int | None = None) -> None:
+        """Seed torch, build the model and attach the recorder.
+
+        Args:
+            x: float32 (n, 64), of which the first `N_TRAIN` are trained on.
+            y: integers (n,).
+            digest_every: see `record`.
+        """
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        torch.manual_seed(SEED)
+        n_in, n_hidden, n_out = LAYERS
+        self.model = nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out))
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+        )
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=1, gamma=GAMMA)
+        self.criterion = nn.CrossEntropyLoss()
+        dataset = TensorDataset(torch.tensor(x[:N_TRAIN]), torch.tensor(y[:N_TRAIN].astype(np.int64)))
+        self.loader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
+        self.recorder = record(
+            self.model, self.optimizer, criterion=self.criterion, loader=self.loader, digest_every=digest_every
+        )
+        self.seconds = 0.0
+
+    def steps(self) -> Iterator[None]:
+        """Train; yield after each step."""
+        for _ in range(EPOCHS):
+            for x, y in self.loader:
+                start = time.perf_counter()
+                self.optimizer.zero_grad()
+                loss = self.criterion(self.model(x), y)
+                loss.backward()
+                self.optimizer.step()
+                self.seconds += time.perf_counter() - start
+                yield
+            self.scheduler.step()

@@ -1,0 +1,1 @@
+"""Reports made visible; nothing is computed here."""
