@@ -9,6 +9,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from torch_bridge.demo import FAULTS, run
+from torch_bridge.demo.recipe import N_STEPS
+from torch_bridge.render.json import write_json
+from torch_bridge.render.text import render_demo
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -47,12 +52,6 @@ def demo(
     in every bit or up to rounding; 1 if they diverge; 2 if the comparison could not be made.
     """
     console = Console()
-    # Imported here, so that --help and --version do not wait for JAX.
-    from torch_bridge.demo import FAULTS, run
-    from torch_bridge.demo.recipe import N_STEPS
-    from torch_bridge.render.json import write_json
-    from torch_bridge.render.text import render_demo
-
     if fault is not None and fault not in FAULTS:
         _leave(f"there is no fault {fault!r}; there are {', '.join(FAULTS)}")
     folder = report.resolve().parent

@@ -31,7 +31,8 @@ def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 def loss_fn(params: dict[str, jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Return the mean cross entropy of a batch ``(x, y)``, shapes (n, 64) and (n,)."""
     x, y = batch
-    return optax.softmax_cross_entropy_with_integer_labels(logits(params, x), y).mean()
+    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits(params, x), y)
+    return losses.mean()
 
 
 def accuracy(params: dict[str, Array], x: Array, y: Array) -> float:

@@ -113,8 +113,8 @@ class Replay:
 
     def _shake(self, state: Carry, batch: Any, values: Mapping[str, Array]) -> None:
         states = _copies(state, self._shadows) if self._drive == "resync" else self._shadow_states
-        keys = jax.random.split(jax.random.key(self._calls, impl="unsafe_rbg"), self._shadows)
-        self._shadow_states, observed = self._shadow_step(keys, states, batch)
+        seeds = np.arange(self._shadows, dtype=np.uint32) + np.uint32(self._calls * self._shadows)
+        self._shadow_states, observed = self._shadow_step(seeds, states, batch)
         observed = jax.device_get(observed)
         runs = [self._named(jax.tree.map(lambda x, k=k: x[k], observed)) for k in range(self._shadows)]
         for key, value in values.items():

@@ -1,6 +1,7 @@
 """What a digested trace left out, rebuilt from its gradients and proved by its digests."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import optax
 
 import funcsgd
 from torch_bridge.parity.replay import replay
+from torch_bridge.parity.tap import tap
 from torch_bridge.parity.trace import Trace
 
 
@@ -16,8 +18,7 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
 
     Args:
         trace: a trace with full gradients, as `record` makes it with ``digest_every``.
-        tx: the rule that torch followed; None takes `funcsgd.sgd` with the hyperparameters and the learning rates that
-            the trace recorded.
+        tx: the rule that torch followed; None takes `recorded_rule`.
 
     Returns:
         The trace, with every parameter and every buffer in full.
@@ -28,14 +29,16 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
     """
     rebuilt = replay(trace, tx or recorded_rule(trace), drive="update")
     for t in range(trace.n_steps):
-        for key in trace.digests:
+        for key in (key for key in trace.keys if key in trace.digests):
             if rebuilt.has(key, t) and not trace.same_bits(rebuilt, key, t):
                 raise ValueError(
                     f"{key} rebuilt at step {t} has not the digest that torch's value had: the rule is not the "
                     f"recorded one, or bits cannot be promised here ({funcsgd.exactness()})"
                 )
-    steps = {key: rebuilt.steps.get(key, rows) if key in trace.digests else rows for key, rows in trace.steps.items()}
-    return Trace(trace.static, trace.initial, steps, present=trace.present, extra=trace.extra)
+    left = [key for key in trace.digests if key not in rebuilt.steps]  # what the rule does not show stays digested
+    steps = {**trace.steps, **{key: rebuilt.steps[key] for key in trace.digests if key not in left}}
+    rooms = {room: {key: getattr(trace, room)[key] for key in left} for room in ("kept", "digests", "norms")}
+    return replace(trace, steps=steps, **rooms)
 
 
 def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
@@ -45,9 +48,15 @@ def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
         table = np.asarray(trace.steps[f"learning_rate/{index}"])
         return lambda count: jax.numpy.asarray(table)[jax.numpy.minimum(count, len(table) - 1)]
 
-    groups = []
+    rules: dict[int, optax.GradientTransformationExtraArgs] = {}
+    labels: dict[str, int] = {}
     for index, group in enumerate(trace.static["groups"]):
-        members = [(name, trace.initial[f"parameter/{name}"]) for name in group["names"]]
-        options = {key: value for key, value in group.items() if key not in ("names", "lr")}
-        groups.append({"params": members, "lr": schedule(index), **options})
-    return funcsgd.sgd_from_groups(groups).tx
+        rules[index] = optax.chain(
+            optax.scale(-1.0) if group["maximize"] else optax.identity(),
+            funcsgd.add_weight_decay(group["weight_decay"]),
+            tap("weight_decay"),
+            funcsgd.add_momentum(group["momentum"], group["dampening"], group["nesterov"]),
+            funcsgd.scale_by_learning_rate(schedule(index)),
+        )
+        labels |= dict.fromkeys(group["names"], index)
+    return optax.partition(rules, labels)

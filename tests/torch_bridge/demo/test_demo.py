@@ -1,0 +1,110 @@
+import io
+import json
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.datasets import load_digits
+from typer.testing import CliRunner
+
+from torch_bridge.cli import app
+from torch_bridge.demo import FAULTS, golden, recipe, run
+from torch_bridge.parity.replay import DRIVES
+from torch_bridge.parity.restore import restore
+from torch_bridge.render.text import render_demo
+
+EXPECTED = {
+    "decay-after-momentum": (0, "weight_decay"),
+    "damped-first-step": (0, "momentum"),
+    "lr-inside-buffer": (0, "momentum"),
+    "schedule-late": (recipe.STEPS_PER_EPOCH, "learning_rate"),
+}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return golden.load()
+
+
+def test_the_shipped_digits_are_those_of_scikit_learn(shipped):
+    x, y = golden.digits(shipped)
+    pixels, labels = load_digits(return_X_y=True)
+    assert np.array_equal(x, (pixels / 16).astype(np.float32))
+    assert np.array_equal(y, labels)
+
+
+def test_the_golden_trace_is_small_and_says_where_it_is_from(shipped):
+    assert golden.PATH.stat().st_size < 2_000_000
+    assert shipped.static["versions"]["torch"].startswith("2.13.0")
+    assert shipped.static["provenance"]["recorded_by"] == "python -m torch_bridge.demo.record_golden"
+    assert set(golden.envelopes(shipped)) == set(DRIVES)
+
+
+def test_the_golden_trace_can_be_restored(shipped):
+    restored = restore(shipped)
+    assert not restored.digests
+    assert restored.n_steps == recipe.N_STEPS
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "golden"])
+def test_the_port_agrees_with_torch(live):
+    result = run(live=live)
+    assert result.ok
+    assert {drive: report.verdict for drive, report in result.reports.items()} == {
+        "update": "bitwise",
+        "resync": "rounding",
+        "free": "rounding",
+    }
+    assert (result.golden_report is not None) is live
+    assert result.torch_accuracy > 0.85
+    console = Console(width=100, file=io.StringIO())
+    console.print(render_demo(result))
+    shown = console.file.getvalue()
+    assert "update: identical in every bit" in shown
+    assert "held-out accuracy" in shown
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found_at_its_step_and_phase(fault):
+    assert set(EXPECTED) == set(FAULTS)
+    result = run(fault, live=False)
+    assert not result.ok
+    for drive, report in result.reports.items():
+        assert report.verdict == "diverged", drive
+        assert (report.divergence.step, report.divergence.phase) == EXPECTED[fault], drive
+
+
+def test_the_command_line_tells_by_its_exit_status(tmp_path):
+    def demo(*options):
+        return CliRunner().invoke(app, ["demo", *options])
+
+    report = tmp_path / "r.json"
+    good = demo("--report", str(report))
+    assert good.exit_code == 0, good.output
+    assert json.loads(report.read_text())["reports"]["update"]["verdict"] == "bitwise"
+    bad = demo("--report", str(report), "--fault", "schedule-late")
+    assert bad.exit_code == 1
+    assert "first at step 38 of 114 (from 0), in learning rate" in bad.output
+    assert json.loads(report.read_text())["fault"] == "schedule-late"
+
+
+def test_the_command_line_refuses_before_it_works(tmp_path):
+    def demo(*options):
+        return CliRunner().invoke(app, ["demo", *options])
+
+    unknown = demo("--fault", "nonsense")
+    assert unknown.exit_code == 2
+    assert all(name in unknown.output for name in FAULTS)
+    nowhere = demo("--report", str(tmp_path / "absent" / "r.json"))
+    assert nowhere.exit_code == 2
+    assert "--report" in nowhere.output
+    assert CliRunner().invoke(app, ["demo", "--nonsense"]).exit_code == 2
+
+
+def test_version_and_help():
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"torch-bridge {version('funcsgd')}\n")
+    shown = CliRunner().invoke(app, ["demo", "--help"], terminal_width=200, env={"NO_COLOR": "1", "COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "--fault" in shown.output

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+
+import torch_bridge
+from tests.torch_bridge.small_run import make, recorded, train
+
+OPTIONS = [
+    {},
+    {"momentum": 0.0},
+    {"nesterov": True, "weight_decay": 0.0, "foreach": True},  # foreach overwrites p.grad here
+    {"maximize": True, "dampening": 0.1, "lr": 0.001},
+    {"fused": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("digest_every", [None, 4])
+def test_recording_changes_no_bit(options, digest_every):
+    def final(watch):
+        parts = make(**options)
+        if watch:
+            torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3], digest_every=digest_every)
+        train(*parts)
+        after = torch.rand(3)  # the random stream stands where it stood
+        return [p.detach().numpy().tobytes() for p in parts[0].parameters()] + [after.numpy().tobytes()]
+
+    assert final(False) == final(True)
+
+
+def test_records_what_torch_saw_and_did():
+    parts = make()
+    seen = []
+    parts[1].register_step_pre_hook(lambda *_: seen.append([p.grad.clone().numpy() for p in parts[0].parameters()]))
+    recorder = torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3])
+    train(*parts)
+    trace = recorder.trace()
+    assert trace.n_steps == 6
+    for t in range(6):
+        for (name, _), gradient in zip(parts[0].named_parameters(), seen[t], strict=True):
+            assert trace.value(f"gradient/{name}", t).tobytes() == gradient.tobytes()
+            decayed = torch.tensor(gradient).add(torch.tensor(trace.before(t)[f"parameter/{name}"]), alpha=1e-2)
+            assert trace.value(f"weight_decay/{name}", t).tobytes() == decayed.numpy().tobytes()
+    for name, parameter in parts[0].named_parameters():
+        assert trace.value(f"parameter/{name}", 5).tobytes() == parameter.detach().numpy().tobytes()
+        buffer = parts[1].state[parameter]["momentum_buffer"]
+        assert trace.value(f"momentum/{name}", 5).tobytes() == buffer.numpy().tobytes()
+    epoch = trace.steps["data"][:3]
+    assert sorted(epoch[epoch >= 0]) == list(range(40))
+
+
+def test_validation_leaves_no_mark():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion)
+    x, y = next(iter(loader))
+    loss = criterion(model(x), y)
+    loss.backward()
+    with torch.no_grad():
+        criterion(model(x * 2), y)
+    optimizer.step()
+    assert recorder.trace().steps["loss"][0] == loss.item()
+
+
+def test_a_closure_is_watched_from_inside():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer)
+    x, y = next(iter(loader))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        return loss
+
+    loss = optimizer.step(closure)
+    trace = recorder.trace()
+    assert trace.steps["loss"][0] == loss.item()
+    assert trace.steps["gradient/0.bias"][0].tolist() == model[0].bias.grad.tolist()
+
+
+def test_a_parameter_without_gradient_has_no_step():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer)
+    x, y = next(iter(loader))
+    for frozen in (True, False, True):
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        if frozen:
+            model[0].bias.grad = None
+        optimizer.step()
+    trace = recorder.trace()
+    for phase in ("gradient", "weight_decay", "momentum"):
+        assert trace.present[f"{phase}/0.bias"].tolist() == [False, True, False]
+    assert f"parameter/{'0.bias'}" not in trace.present
+
+
+def test_warns_when_something_else_moves_a_parameter():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer)
+    train(model, optimizer, criterion, loader, epochs=1)
+    with torch.no_grad():
+        model[0].weight.mul_(0.5)
+    with pytest.warns(UserWarning, match="changed parameter/0.weight before step 3"):
+        train(model, optimizer, criterion, loader, epochs=1)
+    assert recorder.trace().static["touched"] == [3]
+
+
+def test_closing_removes_every_hook():
+    model, optimizer, criterion, loader = make()
+    sampler = loader.batch_sampler
+    with torch_bridge.record(model, optimizer, criterion=criterion, loader=loader) as recorder:
+        train(model, optimizer, criterion, loader, epochs=1)
+    train(model, optimizer, criterion, loader, epochs=1)
+    assert recorder.trace().n_steps == 3
+    assert loader.batch_sampler is sampler
+
+
+def test_what_cannot_be_recorded_is_refused():
+    model, optimizer, _, loader = make()
+    with pytest.raises(TypeError, match=r"torch\.optim\.SGD, but got Adam"):
+        torch_bridge.record(model, torch.optim.Adam(model.parameters()))
+    workers = torch.utils.data.DataLoader(loader.dataset, num_workers=2)
+    with pytest.raises(ValueError, match="num_workers=2"):
+        torch_bridge.record(model, optimizer, loader=workers)
+    unbatched = torch.utils.data.DataLoader(loader.dataset, batch_size=None)
+    with pytest.raises(ValueError, match="no batch sampler"):
+        torch_bridge.record(model, optimizer, loader=unbatched)
+    with pytest.raises(ValueError, match="nothing was recorded"):
+        torch_bridge.record(model, optimizer).trace()
+
+
+def test_bfloat16_runs_are_recorded():
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.bfloat16))
+    module = torch.nn.ParameterDict({"w": parameter})
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    recorder = torch_bridge.record(module, optimizer)
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert recorder.trace().steps["parameter/w"][0].astype(np.float32).tolist() == [0.5, 1.5]
+
+
+def test_static_part_says_what_ran():
+    static = recorded().static
+    assert static["versions"]["torch"] == torch.__version__
+    assert static["groups"][0]["momentum"] == 0.9
+    assert static["shapes"]["0.weight"] == [5, 6]

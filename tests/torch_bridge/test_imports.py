@@ -1,0 +1,23 @@
+"""torch stays out unless it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+LAZY = ("torch", "flax", "sklearn")
+
+
+def imported(statement):
+    """Which of the lazy packages a fresh interpreter holds after a statement."""
+    program = f"import sys\n{statement}\nprint(*[name for name in {LAZY!r} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_leaves_torch_out():
+    assert imported("import funcsgd, torch_bridge, torch_bridge.cli, torch_bridge.demo") == []
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_this_check_can_fail(name):
+    assert name in imported(f"import funcsgd, {name}")
