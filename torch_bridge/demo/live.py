@@ -25,7 +25,7 @@ class LiveRun:
 
     Attributes:
         recorder: what watches it.
-        seconds: time that PyTorch has spent in its own steps.
+        seconds: time that PyTorch has spent in its own steps; the first, which warms it up, is not counted.
     """
 
     def __init__(self, x: Array, y: Array, *, digest_every: int | None = None) -> None:
@@ -57,6 +57,7 @@ class LiveRun:
 
     def steps(self) -> Iterator[None]:
         """Train; yield after each step."""
+        warm = False
         for _ in range(EPOCHS):
             for x, y in self.loader:
                 start = time.perf_counter()
@@ -64,6 +65,7 @@ class LiveRun:
                 loss = self.criterion(self.model(x), y)
                 loss.backward()
                 self.optimizer.step()
-                self.seconds += time.perf_counter() - start
+                self.seconds += (time.perf_counter() - start) if warm else 0.0
+                warm = True
                 yield
             self.scheduler.step()
