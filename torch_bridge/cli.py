@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from torch_bridge.demo import FAULTS, run
 from torch_bridge.demo.recipe import N_STEPS
+from torch_bridge.demo.show import render_demo
 from torch_bridge.render.json import write_json
-from torch_bridge.render.text import render_demo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

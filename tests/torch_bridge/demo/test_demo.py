@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from torch_bridge.cli import app
 from torch_bridge.demo import FAULTS, golden, recipe, run
+from torch_bridge.demo.show import render_demo
 from torch_bridge.parity.replay import DRIVES
 from torch_bridge.parity.restore import restore
-from torch_bridge.render.text import render_demo
 
 EXPECTED = {
     "decay-after-momentum": (0, "weight_decay"),
