@@ -9,17 +9,57 @@ from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_ra
 from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
 from funcsgd.optimizer import sgd as sgd
+from funcsgd.schedules import MomentumSchedule as MomentumSchedule
+from funcsgd.schedules import Schedule as Schedule
+from funcsgd.schedules import chained_scheduler as chained_scheduler
+from funcsgd.schedules import constant_lr as constant_lr
+from funcsgd.schedules import cosine_annealing_lr as cosine_annealing_lr
+from funcsgd.schedules import cosine_annealing_warm_restarts as cosine_annealing_warm_restarts
+from funcsgd.schedules import cyclic_lr as cyclic_lr
+from funcsgd.schedules import exponential_lr as exponential_lr
+from funcsgd.schedules import inverse_time_lr as inverse_time_lr
+from funcsgd.schedules import lambda_lr as lambda_lr
+from funcsgd.schedules import linear_lr as linear_lr
+from funcsgd.schedules import multi_step_lr as multi_step_lr
+from funcsgd.schedules import multiplicative_lr as multiplicative_lr
+from funcsgd.schedules import one_cycle_lr as one_cycle_lr
+from funcsgd.schedules import per_epoch as per_epoch
+from funcsgd.schedules import polynomial_lr as polynomial_lr
+from funcsgd.schedules import sequential_lr as sequential_lr
+from funcsgd.schedules import step_lr as step_lr
+from funcsgd.schedules import swalr as swalr
+from funcsgd.schedules import tabulate as tabulate
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
     "AddMomentumState",
     "Exactness",
+    "MomentumSchedule",
     "ScaleByLearningRateState",
+    "Schedule",
     "add_momentum",
     "add_weight_decay",
+    "chained_scheduler",
+    "constant_lr",
+    "cosine_annealing_lr",
+    "cosine_annealing_warm_restarts",
+    "cyclic_lr",
     "exactness",
+    "exponential_lr",
     "get_learning_rate",
+    "inverse_time_lr",
+    "lambda_lr",
+    "linear_lr",
+    "multi_step_lr",
+    "multiplicative_lr",
+    "one_cycle_lr",
+    "per_epoch",
+    "polynomial_lr",
     "rounded",
     "scale_by_learning_rate",
+    "sequential_lr",
     "sgd",
+    "step_lr",
+    "swalr",
+    "tabulate",
 ]
