@@ -9,6 +9,11 @@ from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_ra
 from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
 from funcsgd.optimizer import sgd as sgd
+from funcsgd.plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from funcsgd.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
+from funcsgd.plateau import ScaleByPlateauState as ScaleByPlateauState
+from funcsgd.plateau import reduce_lr_on_plateau as reduce_lr_on_plateau
+from funcsgd.plateau import scale_by_plateau as scale_by_plateau
 from funcsgd.schedules import MomentumSchedule as MomentumSchedule
 from funcsgd.schedules import Schedule as Schedule
 from funcsgd.schedules import chained_scheduler as chained_scheduler
@@ -35,7 +40,10 @@ __all__ = [
     "AddMomentumState",
     "Exactness",
     "MomentumSchedule",
+    "ReduceLROnPlateau",
+    "ReduceLROnPlateauState",
     "ScaleByLearningRateState",
+    "ScaleByPlateauState",
     "Schedule",
     "add_momentum",
     "add_weight_decay",
@@ -55,8 +63,10 @@ __all__ = [
     "one_cycle_lr",
     "per_epoch",
     "polynomial_lr",
+    "reduce_lr_on_plateau",
     "rounded",
     "scale_by_learning_rate",
+    "scale_by_plateau",
     "sequential_lr",
     "sgd",
     "step_lr",
