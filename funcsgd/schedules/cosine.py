@@ -192,7 +192,8 @@ def cosine_annealing_warm_restarts(
         T_0: length of the first period in epochs; integer from 1.
         T_mult: integer from 1.
         eta_min: lowest learning rate.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
+        last_epoch: -1, or the epoch to resume after; see `Schedule`. The table then takes the first period for the
+            present one, as torch does; the closed form does not.
         initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
 
     Returns:
