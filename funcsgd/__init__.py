@@ -11,19 +11,69 @@ from funcsgd.momentum import add_momentum as add_momentum
 from funcsgd.optimizer import sgd as sgd
 from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
 from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
+from funcsgd.plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from funcsgd.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
+from funcsgd.plateau import ScaleByPlateauState as ScaleByPlateauState
+from funcsgd.plateau import reduce_lr_on_plateau as reduce_lr_on_plateau
+from funcsgd.plateau import scale_by_plateau as scale_by_plateau
+from funcsgd.schedules import MomentumSchedule as MomentumSchedule
+from funcsgd.schedules import Schedule as Schedule
+from funcsgd.schedules import chained_scheduler as chained_scheduler
+from funcsgd.schedules import constant_lr as constant_lr
+from funcsgd.schedules import cosine_annealing_lr as cosine_annealing_lr
+from funcsgd.schedules import cosine_annealing_warm_restarts as cosine_annealing_warm_restarts
+from funcsgd.schedules import cyclic_lr as cyclic_lr
+from funcsgd.schedules import exponential_lr as exponential_lr
+from funcsgd.schedules import inverse_time_lr as inverse_time_lr
+from funcsgd.schedules import lambda_lr as lambda_lr
+from funcsgd.schedules import linear_lr as linear_lr
+from funcsgd.schedules import multi_step_lr as multi_step_lr
+from funcsgd.schedules import multiplicative_lr as multiplicative_lr
+from funcsgd.schedules import one_cycle_lr as one_cycle_lr
+from funcsgd.schedules import per_epoch as per_epoch
+from funcsgd.schedules import polynomial_lr as polynomial_lr
+from funcsgd.schedules import sequential_lr as sequential_lr
+from funcsgd.schedules import step_lr as step_lr
+from funcsgd.schedules import swalr as swalr
+from funcsgd.schedules import tabulate as tabulate
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
     "AddMomentumState",
     "Exactness",
+    "MomentumSchedule",
     "ParameterGroups",
+    "ReduceLROnPlateau",
+    "ReduceLROnPlateauState",
     "ScaleByLearningRateState",
+    "ScaleByPlateauState",
+    "Schedule",
     "add_momentum",
     "add_weight_decay",
+    "chained_scheduler",
+    "constant_lr",
+    "cosine_annealing_lr",
+    "cosine_annealing_warm_restarts",
+    "cyclic_lr",
     "exactness",
+    "exponential_lr",
     "get_learning_rate",
+    "inverse_time_lr",
+    "lambda_lr",
+    "linear_lr",
+    "multi_step_lr",
+    "multiplicative_lr",
+    "one_cycle_lr",
+    "per_epoch",
+    "polynomial_lr",
+    "reduce_lr_on_plateau",
     "rounded",
     "scale_by_learning_rate",
+    "scale_by_plateau",
+    "sequential_lr",
     "sgd",
     "sgd_from_groups",
+    "step_lr",
+    "swalr",
+    "tabulate",
 ]

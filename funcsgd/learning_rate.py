@@ -101,8 +101,8 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
     """Return the learning rate that the next update will take, read from an optimizer's state.
 
     Args:
-        state: the state of `sgd`, of any optax chain, mask or partition that contains `scale_by_learning_rate`, or of
-            ``optax.inject_hyperparams``, whose value comes first where both are there.
+        state: the state of `sgd`, of any optax chain, mask or partition that contains `scale_by_learning_rate` or
+            `scale_by_plateau`, or of ``optax.inject_hyperparams``, whose value comes first where both are there.
 
     Returns:
         A floating scalar; a list of them, in the order of the state, where there are several (parameter groups).
@@ -118,13 +118,12 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
         0.5
     """
 
-    def holds_rate(node: Any) -> bool:
-        return isinstance(node, ScaleByLearningRateState) or "learning_rate" in getattr(node, "hyperparams", ())
+    def holds_rate(node: Any) -> bool:  # every state of this library that has one calls the field so
+        return hasattr(node, "learning_rate") or "learning_rate" in getattr(node, "hyperparams", ())
 
     nodes = [node for node in jax.tree.leaves(state, is_leaf=holds_rate) if holds_rate(node)]
     rates = [
-        node.learning_rate if isinstance(node, ScaleByLearningRateState) else node.hyperparams["learning_rate"]
-        for node in nodes
+        node.learning_rate if hasattr(node, "learning_rate") else node.hyperparams["learning_rate"] for node in nodes
     ]
     if not rates:
         raise ValueError(
