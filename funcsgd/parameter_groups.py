@@ -80,12 +80,15 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
     owners: dict[int, int] = {}
     groups: list[tuple[str, ...]] = []
     rules: dict[int, optax.GradientTransformationExtraArgs] = {}
+    with_names = False
     for index, group in enumerate(dicts):
         members = _members(group["params"])
         has_names = [name is not None for name, _ in members]
         if any(has_names) and not all(has_names):
             raise ValueError("all optimizer params should be with/without names. Some param names are missing")
-        if groups and bool(has_names[0]) == _is_unnamed(groups):
+        if index == 0:
+            with_names = has_names[0]
+        elif has_names[0] != with_names:
             raise ValueError(
                 "all optimizer param groups should be with/without names. cannot add param group "
                 f"{'with' if has_names[0] else 'without'} names to the optimizer"
@@ -136,10 +139,6 @@ def _members(params: Any) -> list[tuple[str | None, Any]]:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray)
-
-
-def _is_unnamed(groups: list[tuple[str, ...]]) -> bool:
-    return groups[0][0] == "0"
 
 
 def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:

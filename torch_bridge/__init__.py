@@ -11,7 +11,7 @@ from torch_bridge.parity.restore import restore as restore
 from torch_bridge.parity.tap import tap as tap
 from torch_bridge.parity.trace import Trace as Trace
 from torch_bridge.translate.optim import Translated as Translated
-from torch_bridge.translate.optim import from_torch as from_torch
+from torch_bridge.translate.recipe import from_torch as from_torch
 from torch_bridge.translate.weights import Weights as Weights
 from torch_bridge.translate.weights import linear_weights as linear_weights
 

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 import torch
-from torch_schedulers import optimizer, same_bits
 
 from funcsgd import add_momentum, get_learning_rate
 from funcsgd.plateau import reduce_lr_on_plateau, scale_by_plateau
+from tests.funcsgd.torch_schedulers import optimizer, same_bits
 
 MODES = list(itertools.product(["min", "max"], ["rel", "abs"]))
 

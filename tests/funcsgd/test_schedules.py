@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 import torch
-from torch_schedulers import optimizer, same_bits
 
 from funcsgd import sgd
 from funcsgd.plateau import reduce_lr_on_plateau
@@ -31,6 +30,7 @@ from funcsgd.schedules import (
     swalr,
     tabulate,
 )
+from tests.funcsgd.torch_schedulers import optimizer, same_bits
 
 # By hand.
 

@@ -1,7 +1,17 @@
 """Tables against torch itself: equal in every bit, as far as torch gets, and then the same error."""
 
 import pytest
-from torch_schedulers import LEAVES, WITH_CLOSED_FORM, Draw, optimizer, same_bits, to_ours, to_torch, torch_tables
+
+from tests.funcsgd.torch_schedulers import (
+    LEAVES,
+    WITH_CLOSED_FORM,
+    Draw,
+    optimizer,
+    same_bits,
+    to_ours,
+    to_torch,
+    torch_tables,
+)
 
 
 def check(config, learning_rate, n, sgd=None, **more):

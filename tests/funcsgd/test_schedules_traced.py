@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_schedulers import LEAVES, NAMES, WITH_CLOSED_FORM, WITHOUT_LEARNING_RATE, Draw, same_bits, to_ours
 
 from funcsgd.schedules import (
     chained_scheduler,
@@ -26,6 +25,15 @@ from funcsgd.schedules import (
     step_lr,
     swalr,
     tabulate,
+)
+from tests.funcsgd.torch_schedulers import (
+    LEAVES,
+    NAMES,
+    WITH_CLOSED_FORM,
+    WITHOUT_LEARNING_RATE,
+    Draw,
+    same_bits,
+    to_ours,
 )
 
 N = 300

@@ -4,13 +4,14 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_bridge.parity.builder import TraceBuilder
-from torch_bridge.parity.trace import Array, Step, Trace
+from torch_bridge.parity.trace import Array, Trace
 from torch_bridge.translate.optim import group_hyperparameters, parameter_names, to_numpy
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def record(
     *,
     criterion: "torch.nn.Module | None" = None,
     loader: "torch.utils.data.DataLoader[Any] | None" = None,
+    average: "torch.optim.swa_utils.AveragedModel | None" = None,
+    clipped: bool = False,
     digest_every: int | None = None,
 ) -> "Recorder":
     """Watch a PyTorch run; a second line, ``recorder.trace()`` or ``recorder.save(path)``, ends it.
@@ -36,6 +39,9 @@ def record(
         criterion: the loss module, to record the loss; or log it by `Recorder.log`. Only calls that build a graph
             count, so that validation leaves no mark.
         loader: the training DataLoader (``num_workers=0``), to record which examples each step saw; or `Recorder.log`.
+        average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``.
+        clipped: the script changes gradients between ``backward()`` and ``step()``: record them before and after, as
+            the phases gradient and clip. Otherwise the gradients are those that the optimizer meets.
         digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and
             every k-th tensor; `torch_bridge.restore` rebuilds what is missing and proves it by the digests.
 
@@ -54,7 +60,15 @@ def record(
         train(model, optimizer)                      # the script as it was
         recorder.save("run.trace")
     """
-    return Recorder(model, optimizer, criterion=criterion, loader=loader, digest_every=digest_every)
+    return Recorder(
+        model,
+        optimizer,
+        criterion=criterion,
+        loader=loader,
+        average=average,
+        clipped=clipped,
+        digest_every=digest_every,
+    )
 
 
 class Recorder:
@@ -72,8 +86,11 @@ class Recorder:
         *,
         criterion: "torch.nn.Module | None" = None,
         loader: "torch.utils.data.DataLoader[Any] | None" = None,
+        average: "torch.optim.swa_utils.AveragedModel | None" = None,
+        clipped: bool = False,
         digest_every: int | None = None,
     ) -> None:
+        """Attach the hooks; the arguments are those of `record`."""
         import torch
 
         if type(optimizer) is not torch.optim.SGD:
@@ -83,12 +100,20 @@ class Recorder:
         self._builder = TraceBuilder(_static(optimizer, self._names), digest_every=digest_every)
         self._pending: dict[str, Array] = {}  # what the step under way has shown so far
         self.before: dict[str, Array] = {}
-        self.latest: Step = {}
+        self.latest: dict[str, Array] = {}
+        self._open = False
         self._undo: list[Callable[[], None]] = []
         if loader is not None:
-            self._listen_to(loader)
+            self._undo.append(overhear_batches(loader, lambda indices: self.log(indices=indices)))
         if criterion is not None:
             self._undo.append(criterion.register_forward_hook(self._after_criterion).remove)
+        if average is not None:
+            self._undo.append(overhear_average(average, model, self._after_average))
+        self._gradients: dict[str, Array] | None = {} if clipped else None  # as backward() left them
+        if clipped:
+            for _, name, parameter in self._parameters():
+                hook: Any = partial(self._after_backward, name)
+                self._undo.append(parameter.register_post_accumulate_grad_hook(hook).remove)  # type: ignore[no-untyped-call]
         self._undo.append(optimizer.register_step_pre_hook(self._before_step).remove)
         self._undo.append(optimizer.register_step_post_hook(self._after_step).remove)
 
@@ -110,6 +135,7 @@ class Recorder:
         Raises:
             ValueError: no step was made yet.
         """
+        self._close_step()
         if self._builder.n_steps == 0:
             raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
         return self._builder.build()
@@ -146,7 +172,14 @@ class Recorder:
                 state[f"momentum/{name}"] = to_numpy(buffer)
         return state
 
+    def _close_step(self) -> None:
+        """Put the latest step into the trace. It stays open until then, for an average that is updated after it."""
+        if self._open:
+            self._builder.append(self.latest)
+            self._open = False
+
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        self._close_step()
         self.before = self._state()
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
@@ -192,6 +225,9 @@ class Recorder:
                         f"the gradient of {name!r} is sparse, and a trace holds dense arrays: use sparse=False"
                     )
                 self._pending[f"gradient/{name}"] = to_numpy(gradient)
+                if self._gradients is not None:
+                    self._pending[f"clip/{name}"] = self._pending[f"gradient/{name}"]
+                    self._pending[f"gradient/{name}"] = self._gradients.pop(name, self._pending[f"gradient/{name}"])
                 if group["weight_decay"] != 0:
                     signed = -gradient if group["maximize"] else gradient
                     decayed = signed.add(parameter, alpha=group["weight_decay"])
@@ -205,40 +241,18 @@ class Recorder:
             {key: value for key, value in after.items() if key.startswith("parameter/") or key[9:] in stepped}
         )
         self.latest, self._pending = self._pending, {}
-        self._builder.append(self.latest)
+        self._open = True
+
+    def _after_backward(self, name: str, parameter: "torch.Tensor") -> None:
+        if self._gradients is not None and parameter.grad is not None:
+            self._gradients[name] = to_numpy(parameter.grad)
+
+    def _after_average(self, name: str, tensor: "torch.Tensor") -> None:
+        self.latest[f"average/{name}"] = to_numpy(tensor)
 
     def _after_criterion(self, module: Any, inputs: Any, output: "torch.Tensor") -> None:
         if output.requires_grad:
             self.log(loss=output)
-
-    def _listen_to(self, loader: "torch.utils.data.DataLoader[Any]") -> None:
-        if loader.num_workers:
-            raise ValueError(
-                f"the loader has num_workers={loader.num_workers} and fetches ahead of the step: use num_workers=0, "
-                "which gives the same batches, or recorder.log(indices=...)"
-            )
-        sampler: Any = loader.batch_sampler
-        if sampler is None:
-            raise ValueError("the loader has no batch sampler (batch_size=None): use recorder.log(indices=...)")
-        recorder = self
-
-        class Listening:
-            """The batch sampler, overheard: the same lists, in the same order, drawn at the same moment."""
-
-            def __iter__(self) -> Iterator[Any]:
-                for indices in sampler:
-                    recorder.log(indices=indices)
-                    yield indices
-
-            def __len__(self) -> int:
-                return len(sampler)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(sampler, name)
-
-        # A DataLoader forbids setting batch_sampler after construction, so the instance's dict is written.
-        loader.__dict__["batch_sampler"] = Listening()
-        self._undo.append(lambda: loader.__dict__.__setitem__("batch_sampler", sampler))
 
 
 def _static(optimizer: "torch.optim.Optimizer", names: Iterable[list[str]]) -> dict[str, Any]:

@@ -27,14 +27,16 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
     def step(carry: Carry, batch: Any) -> tuple[Carry, Mapping[str, Any]]:
         params, opt_state = carry
         observed: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
         if loss_fn is None:
             gradient = batch
         else:
             observed["loss"], gradient = jax.value_and_grad(loss_fn)(params, batch)
+            extra = {"value": observed["loss"]}  # for the rules that watch it, such as scale_by_plateau
         observed["gradient"] = gradient
         if rates := _learning_rates(opt_state):
             observed["learning_rate"] = rates
-        updates, opt_state = rule.update(gradient, opt_state, params)
+        updates, opt_state = rule.update(gradient, opt_state, params, **extra)
         params = optax.apply_updates(params, updates)
         taps = nodes_of(opt_state, TapState)
         for phase in {node.phase for node in taps}:

@@ -1,6 +1,6 @@
 """torch.optim.SGD -> funcsgd: the rule, the parameters and the state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ HYPERPARAMETERS = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "m
 
 
 class Translated(NamedTuple):
-    """What `from_torch` makes of an optimizer.
+    """What `torch_bridge.from_torch` makes of an optimizer.
 
     Attributes:
         tx: the optax transformation.
@@ -85,39 +85,37 @@ def group_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if isinstance(value, bool) else float(value) for name, value in values.items()}
 
 
-def from_torch(
-    optimizer: "torch.optim.Optimizer", named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None
+def sgd_from_torch(
+    optimizer: "torch.optim.Optimizer",
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
 ) -> Translated:
     """Translate a torch.optim.SGD, in whatever state it is, into a funcsgd rule with parameters and state.
 
     Args:
         optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``.
-        named_parameters: ``model.named_parameters()``, unless the optimizer was made with names. Without either, the
-            parameters are called "0", "1", ...
+        named_parameters: ``model.named_parameters()``, unless the optimizer was made with names.
+        overrides: for each group, hyperparameters to take in place of the group's numbers, such as schedules.
 
     Returns:
-        `Translated`: unpack it as ``tx, params, state``.
+        `Translated`.
 
     Raises:
         TypeError: the optimizer is not torch.optim.SGD.
         ValueError: a parameter stands twice in one group, or `funcsgd.sgd` refuses a hyperparameter.
-
-    Exactness: bitwise; a learning rate held in a tensor is taken at its value, as torch takes it.
-
-    Differs from torch in: parameters with ``fused=True`` follow the for-loop implementation, which differs from fused
-    in the last ``n % 8`` elements.
     """
     import torch
 
     if type(optimizer) is not torch.optim.SGD:
         raise TypeError(f"from_torch translates torch.optim.SGD, but got {type(optimizer).__name__}")
     names = parameter_names(optimizer, named_parameters)
+    overrides = overrides or [{}] * len(names)
     groups, buffers = [], {}
-    for group, row in zip(optimizer.param_groups, names, strict=True):
+    for group, row, override in zip(optimizer.param_groups, names, overrides, strict=True):
         if len({id(parameter) for parameter in group["params"]}) < len(row):
             raise ValueError("a parameter stands twice in one group: torch steps it twice, which has no equivalent")
         members = [(name, to_numpy(parameter)) for name, parameter in zip(row, group["params"], strict=True)]
-        groups.append({"params": members, **group_hyperparameters(group)})
+        groups.append({"params": members, **group_hyperparameters(group), **override})
         for name, parameter in zip(row, group["params"], strict=True):
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             buffers[name] = None if buffer is None else to_numpy(buffer)

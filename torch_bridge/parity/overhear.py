@@ -1,0 +1,74 @@
+"""What a recorder cannot learn from the optimizer: the batches of a loader, the updates of an average."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def overhear_batches(loader: "torch.utils.data.DataLoader[Any]", heard: Callable[[Any], None]) -> Callable[[], None]:
+    """Call ``heard`` with the indices of each batch as the loader draws them: the same lists at the same moment.
+
+    Args:
+        loader: a DataLoader with ``num_workers=0``.
+        heard: takes a list of indices.
+
+    Returns:
+        A function that ends it.
+
+    Raises:
+        ValueError: the loader has worker processes, which fetch ahead of the step, or no batch sampler.
+    """
+    if loader.num_workers:
+        raise ValueError(
+            f"the loader has num_workers={loader.num_workers} and fetches ahead of the step: use num_workers=0, "
+            "which gives the same batches, or recorder.log(indices=...)"
+        )
+    sampler: Any = loader.batch_sampler
+    if sampler is None:
+        raise ValueError("the loader has no batch sampler (batch_size=None): use recorder.log(indices=...)")
+
+    class Overheard:
+        """The batch sampler; everything but its iteration is its own."""
+
+        def __iter__(self) -> Iterator[Any]:
+            for indices in sampler:
+                heard(indices)
+                yield indices
+
+        def __len__(self) -> int:
+            return len(sampler)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sampler, name)
+
+    # A DataLoader forbids setting batch_sampler after construction, so the instance's dict is written.
+    loader.__dict__["batch_sampler"] = Overheard()
+    return lambda: loader.__dict__.__setitem__("batch_sampler", sampler)
+
+
+def overhear_average(
+    average: "torch.optim.swa_utils.AveragedModel",
+    model: "torch.nn.Module",
+    heard: Callable[[str, "torch.Tensor"], None],
+) -> Callable[[], None]:
+    """Call ``heard`` with each parameter's name and average after every ``update_parameters``.
+
+    Args:
+        average: an AveragedModel of ``model``.
+        model: gives the names.
+        heard: takes a name and a tensor.
+
+    Returns:
+        A function that ends it.
+    """
+    update = average.update_parameters
+
+    def update_and_tell(source: "torch.nn.Module") -> None:
+        update(source)
+        for (name, _), averaged in zip(model.named_parameters(), average.module.parameters(), strict=True):
+            heard(name, averaged)
+
+    average.update_parameters = update_and_tell  # type: ignore[method-assign]
+    return lambda: average.__dict__.pop("update_parameters")

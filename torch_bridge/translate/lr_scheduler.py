@@ -1,0 +1,238 @@
+"""torch.optim.lr_scheduler -> funcsgd.schedules: the same learning rates, epoch by epoch."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from funcsgd import schedules
+from funcsgd.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+def schedules_from_torch(scheduler: "LRScheduler") -> list[Schedule]:
+    """Translate a scheduler into one schedule for each parameter group, counted from the scheduler's construction.
+
+    Args:
+        scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR; in
+            whatever state it is, as long as nothing else set the learning rate.
+
+    Returns:
+        A list, one `Schedule` a group: ``schedule.table(n)`` is what the scheduler sets, in every bit, had it been
+        stepped from its beginning. `epochs_done` says where it stands.
+
+    Raises:
+        TypeError: there is no equivalent; the message names the class.
+        ValueError: the learning rate in force is not the one that the scheduler would have set.
+
+    Exactness: bitwise.
+    """
+    found = [_translate(scheduler, index) for index in range(len(scheduler.optimizer.param_groups))]
+    done = epochs_done(scheduler)
+    for index, (schedule, group) in enumerate(zip(found, scheduler.optimizer.param_groups, strict=True)):
+        if (expected := schedule.table(done + 1)[done]) != float(group["lr"]):
+            raise ValueError(
+                f"the learning rate of group {index} is {float(group['lr'])!r}, but {type(scheduler).__name__} would "
+                f"have set {float(expected)!r} at its epoch {done}: something else changed it, or several schedulers "
+                "take turns (chain them with ChainedScheduler or SequentialLR)"
+            )
+    return found
+
+
+def epochs_done(scheduler: "LRScheduler") -> int:
+    """Return how often a scheduler was stepped since its construction."""
+    inner = getattr(scheduler, "_schedulers", None)
+    if type(scheduler).__name__ == "ChainedScheduler" and inner:
+        return epochs_done(inner[0])
+    return int(scheduler.last_epoch)
+
+
+def advanced(scheduler: "LRScheduler", epochs: int) -> tuple["LRScheduler", list[dict[str, Any]]]:
+    """Return a copy of a scheduler after ``epochs`` steps in all, and the parameter groups as it would leave them.
+
+    The scheduler given, and its optimizer, stay as they are.
+
+    Raises:
+        ValueError: the scheduler is already further.
+    """
+    done = epochs_done(scheduler)
+    if done > epochs:
+        raise ValueError(f"the scheduler stands at epoch {done}, and the run only at {epochs}: give a fresh one")
+    groups = [dict(group) for group in scheduler.optimizer.param_groups]
+    copied = _copied(scheduler, _StandIn(groups, scheduler.optimizer.defaults))
+    for _ in range(epochs - done):
+        copied.step()
+    return copied, groups
+
+
+class _StandIn:
+    """An optimizer that holds parameter groups and nothing to optimise; a scheduler steps it without a warning."""
+
+    def __init__(self, param_groups: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
+        self.param_groups = param_groups
+        self.defaults = defaults
+        self._opt_called = True
+
+    def step(self) -> None:
+        """Do nothing."""
+
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]  # what a scheduler looks for before it warns
+
+
+def _copied(scheduler: Any, optimizer: _StandIn) -> Any:
+    copied = copy.copy(scheduler)
+    copied.__dict__ = {
+        key: list(value) if isinstance(value, list) else value for key, value in scheduler.__dict__.items()
+    }
+    copied.optimizer = optimizer
+    if hasattr(scheduler, "_schedulers"):
+        copied._schedulers = [_copied(child, optimizer) for child in scheduler._schedulers]
+    return copied
+
+
+def _translate(scheduler: "LRScheduler", index: int) -> Schedule:
+    translate = _TRANSLATIONS.get(type(scheduler).__name__)
+    if translate is None or not type(scheduler).__module__.startswith("torch.optim."):
+        raise TypeError(
+            f"{type(scheduler).__name__} has no equivalent among funcsgd's schedules; there are those of "
+            f"{', '.join(_TRANSLATIONS)}"
+        )
+    return translate(scheduler, index)
+
+
+def _base(scheduler: Any, index: int) -> float:
+    return float(scheduler.base_lrs[index])
+
+
+def _plain(function: Callable[..., Schedule], *names: str) -> Callable[[Any, int], Schedule]:
+    """A class whose attributes are its arguments."""
+
+    def translate(scheduler: Any, index: int) -> Schedule:
+        return function(_base(scheduler, index), **{name: getattr(scheduler, name) for name in names})
+
+    return translate
+
+
+def _lambda(function: Callable[..., Schedule]) -> Callable[[Any, int], Schedule]:
+    return lambda scheduler, index: function(_base(scheduler, index), scheduler.lr_lambdas[index])
+
+
+def _multi_step(scheduler: Any, index: int) -> Schedule:
+    milestones = sorted(scheduler.milestones.elements())  # a Counter: duplicates count twice
+    return schedules.multi_step_lr(_base(scheduler, index), milestones, scheduler.gamma)
+
+
+def _cyclic(scheduler: Any, index: int) -> Schedule:
+    group = scheduler.optimizer.param_groups[index]
+    up, down = _cycle(scheduler.total_size, scheduler.step_ratio)
+    momenta = _momenta(scheduler, group)
+    initial_lr, base_lr = float(group["initial_lr"]), _base(scheduler, index)
+    return schedules.cyclic_lr(
+        base_lr,
+        float(scheduler.max_lrs[index]),
+        up,
+        down,
+        mode=scheduler.mode,
+        gamma=scheduler.gamma,
+        scale_fn=scheduler._scale_fn_custom,
+        scale_mode=scheduler.scale_mode,
+        cycle_momentum=scheduler.cycle_momentum,
+        initial_lr=None if initial_lr == base_lr else initial_lr,
+        **momenta,
+    )
+
+
+def _momenta(scheduler: Any, group: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("base_momentum", "max_momentum") if scheduler.cycle_momentum else ()
+    return {name: float(group[name]) for name in names}
+
+
+def _cycle(total_size: float, step_ratio: float) -> tuple[float, float]:
+    """The way up and the way down, whose sum and quotient torch keeps."""
+    for up in _near(total_size * step_ratio):
+        for down in _near(total_size - up):
+            if float(up) + float(down) == total_size and float(up) / total_size == step_ratio:
+                return up, down
+    raise ValueError(f"no way up and down gives CyclicLR's total_size={total_size!r} and step_ratio={step_ratio!r}")
+
+
+def _one_cycle(scheduler: Any, index: int) -> Schedule:
+    group = scheduler.optimizer.param_groups[index]
+    max_lr, initial_lr, min_lr = (float(group[name]) for name in ("max_lr", "initial_lr", "min_lr"))
+    phases, total = scheduler._schedule_phases, scheduler.total_steps
+    momenta = _momenta(scheduler, group)
+    return schedules.one_cycle_lr(
+        max_lr,
+        total,
+        pct_start=_solve(
+            "pct_start", (phases[0]["end_step"] + 1) / total, lambda p: p * total - 1, phases[0]["end_step"]
+        ),
+        anneal_strategy=scheduler._anneal_func_type,
+        cycle_momentum=scheduler.cycle_momentum,
+        div_factor=_solve("div_factor", max_lr / initial_lr, lambda f: max_lr / f, initial_lr),
+        final_div_factor=_solve("final_div_factor", initial_lr / min_lr, lambda f: initial_lr / f, min_lr),
+        three_phase=len(phases) == 3,
+        **momenta,
+    )
+
+
+def _solve(name: str, guess: float, function: Callable[[float], float], value: float) -> float:
+    """The argument, as simple a number as may be, that gives what torch keeps of it."""
+    for candidate in _near(guess):
+        if function(float(candidate)) == value:
+            return float(candidate)
+    raise ValueError(f"no {name} gives OneCycleLR's {value!r}; it was changed after the construction")
+
+
+def _near(guess: float) -> Iterator[float]:
+    """Numbers around a quotient that rounding may have moved: short ones first, then its neighbours."""
+    if math.isclose(guess, round(guess), rel_tol=1e-9):
+        yield round(guess)
+    for digits in range(1, 16):
+        yield float(f"{guess:.{digits}g}")
+    below = above = guess
+    yield guess
+    for _ in range(4):
+        below, above = math.nextafter(below, -math.inf), math.nextafter(above, math.inf)
+        yield from (below, above)
+
+
+def _swalr(scheduler: Any, index: int) -> Schedule:
+    strategy: Literal["linear", "cos"] = "linear" if scheduler.anneal_func.__name__ == "_linear_anneal" else "cos"
+    swa_lr = float(scheduler.optimizer.param_groups[index]["swa_lr"])
+    return schedules.swalr(_base(scheduler, index), swa_lr, scheduler.anneal_epochs, strategy)
+
+
+def _sequential(scheduler: Any, index: int) -> Schedule:
+    inner = [_translate(child, index) for child in scheduler._schedulers]
+    return schedules.sequential_lr(_initial(scheduler, index), inner, scheduler._milestones)
+
+
+def _chained(scheduler: Any, index: int) -> Schedule:
+    inner = [_translate(child, index) for child in scheduler._schedulers]
+    return schedules.chained_scheduler(inner, _initial(scheduler, index))
+
+
+def _initial(scheduler: Any, index: int) -> float:
+    return float(scheduler.optimizer.param_groups[index]["initial_lr"])
+
+
+_TRANSLATIONS: dict[str, Callable[[Any, int], Schedule]] = {
+    "LambdaLR": _lambda(schedules.lambda_lr),
+    "MultiplicativeLR": _lambda(schedules.multiplicative_lr),
+    "StepLR": _plain(schedules.step_lr, "step_size", "gamma"),
+    "MultiStepLR": _multi_step,
+    "ConstantLR": _plain(schedules.constant_lr, "factor", "total_iters"),
+    "LinearLR": _plain(schedules.linear_lr, "start_factor", "end_factor", "total_iters"),
+    "ExponentialLR": _plain(schedules.exponential_lr, "gamma"),
+    "PolynomialLR": _plain(schedules.polynomial_lr, "total_iters", "power"),
+    "CosineAnnealingLR": _plain(schedules.cosine_annealing_lr, "T_max", "eta_min"),
+    "CosineAnnealingWarmRestarts": _plain(schedules.cosine_annealing_warm_restarts, "T_0", "T_mult", "eta_min"),
+    "CyclicLR": _cyclic,
+    "OneCycleLR": _one_cycle,
+    "SWALR": _swalr,
+    "SequentialLR": _sequential,
+    "ChainedScheduler": _chained,
+}

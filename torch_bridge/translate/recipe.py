@@ -1,0 +1,154 @@
+"""A whole recipe, optimizer and scheduler, from torch to funcsgd and back, with the state it is in."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from funcsgd import AddMomentumState, ScaleByLearningRateState
+from funcsgd.schedules import Schedule, per_epoch, tabulate
+from funcsgd.schedules.one_cycle import OneCycleLR
+from torch_bridge.translate.lr_scheduler import advanced, epochs_done, schedules_from_torch
+from torch_bridge.translate.optim import Translated, parameter_names, sgd_from_torch
+from torch_bridge.translate.states import momentum_buffers, nodes_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+class TorchState(NamedTuple):
+    """What `to_torch` makes: state_dicts, each for the ``load_state_dict`` of the object it is named after.
+
+    Attributes:
+        model: torch name -> tensor; the parameters only, so load it with ``strict=False`` where there are buffers.
+        optimizer: of the optimizer.
+        scheduler: of the scheduler; None without one.
+    """
+
+    model: dict[str, "torch.Tensor"]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None
+
+
+def from_torch(
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "LRScheduler | None" = None,
+    *,
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
+    steps_per_epoch: int = 1,
+    epochs: int = 1000,
+) -> Translated:
+    """Translate a torch.optim.SGD and its scheduler, in whatever state they are, into a funcsgd rule with its state.
+
+    Args:
+        optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``.
+        scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR.
+        named_parameters: ``model.named_parameters()``, unless the optimizer was made with names. Without either, the
+            parameters are called "0", "1", ...
+        steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``; 1 if it is stepped in each.
+        epochs: how many ``scheduler.step()`` the run makes, from its beginning; the learning rate rests afterwards.
+
+    Returns:
+        `Translated`: unpack it as ``tx, params, state``. `schedules_from_torch` gives the schedules alone.
+
+    Raises:
+        TypeError: the optimizer is not torch.optim.SGD, or the scheduler has no equivalent.
+        ValueError: a parameter stands twice in one group, `funcsgd.sgd` refuses a hyperparameter, or the learning rate
+            in force is not the scheduler's.
+
+    Exactness: bitwise; a learning rate held in a tensor is taken at its value, as torch takes it.
+
+    Differs from torch in: parameters with ``fused=True`` follow the for-loop implementation, which differs from fused
+    in the last ``n % 8`` elements.
+    """
+    if scheduler is None:
+        return sgd_from_torch(optimizer, named_parameters)
+    overrides = [_hyperparameters(s, steps_per_epoch, epochs) for s in schedules_from_torch(scheduler)]
+    made = sgd_from_torch(optimizer, named_parameters, overrides)
+    done = epochs_done(scheduler) * steps_per_epoch
+    rates = [override["lr"](jnp.int32(done)) for override in overrides]
+    return made._replace(state=_at_count(made.state, done, rates))
+
+
+def _hyperparameters(schedule: Schedule, steps_per_epoch: int, epochs: int) -> dict[str, Any]:
+    """The learning rate, and where the schedule cycles it the momentum, as functions of the number of updates."""
+    n = min(epochs, schedule.total_steps + 1) if isinstance(schedule, OneCycleLR) else epochs
+    found = {"lr": per_epoch(tabulate(schedule, n), steps_per_epoch)}
+    if schedule.momentum is not None:
+        found["momentum"] = per_epoch(tabulate(schedule.momentum, n), steps_per_epoch)
+    return found
+
+
+def _at_count(state: optax.OptState, count: int, rates: list[jax.Array]) -> optax.OptState:
+    """The state with its counts set, as if that many updates had been made."""
+    rate = iter(rates)
+
+    def move(node: Any) -> Any:
+        if isinstance(node, ScaleByLearningRateState):
+            return node._replace(count=jnp.int32(count), learning_rate=next(rate))
+        return node._replace(count=jnp.int32(count)) if isinstance(node, AddMomentumState) else node
+
+    kinds = (ScaleByLearningRateState, AddMomentumState)
+    return jax.tree.map(move, state, is_leaf=lambda node: isinstance(node, kinds))
+
+
+def to_torch(
+    params: Mapping[str, jax.Array],
+    state: optax.OptState,
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "LRScheduler | None" = None,
+    *,
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
+    steps_per_epoch: int = 1,
+) -> TorchState:
+    """Return the state of a JAX run as state_dicts for torch; the inverse of `from_torch`.
+
+    Args:
+        params: torch name -> array, as `from_torch` lays them out.
+        state: the state of `from_torch`'s rule.
+        optimizer: the torch.optim.SGD to load the result into, at or before the place where the JAX run stands. It
+            gives names and hyperparameters and is left as it is.
+        scheduler: its scheduler, likewise.
+        named_parameters: as in `from_torch`.
+        steps_per_epoch: as in `from_torch`.
+
+    Returns:
+        `TorchState`.
+
+    Raises:
+        KeyError: the optimizer has a parameter that ``params`` lacks.
+        ValueError: the scheduler is further than the JAX run.
+
+    Exactness: bitwise: torch goes on with the bits with which it would have gone on.
+    """
+    names = parameter_names(optimizer, named_parameters)
+    flat = [name for row in names for name in row]
+    found = momentum_buffers(state, params)
+    buffers, started = found if found is not None else ({}, {})
+    made: dict[str, Any] = optimizer.state_dict()
+    made["state"] = {
+        index: {"momentum_buffer": _tensor(buffers[name])}
+        for index, name in enumerate(flat)
+        if buffers.get(name) is not None and bool(started[name])
+    }
+    scheduled = None
+    if scheduler is not None:
+        updates = max(int(node.count) for node in nodes_of(state, ScaleByLearningRateState))
+        moved, groups = advanced(scheduler, updates // steps_per_epoch)
+        scheduled = moved.state_dict()
+        for group, now in zip(made["param_groups"], groups, strict=True):
+            group.update({key: value for key, value in now.items() if key != "params"})
+    return TorchState({name: _tensor(params[name]) for name in flat}, made, scheduled)
+
+
+def _tensor(array: jax.Array) -> "torch.Tensor":
+    import torch
+
+    host = np.array(array)
+    if host.dtype.name == "bfloat16":
+        return torch.from_numpy(host.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(host)
