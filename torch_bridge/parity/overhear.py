@@ -70,5 +70,5 @@ def overhear_average(
         for (name, _), averaged in zip(model.named_parameters(), average.module.parameters(), strict=True):
             heard(name, averaged)
 
-    average.update_parameters = update_and_tell  # type: ignore[method-assign]
+    average.update_parameters = update_and_tell  # type: ignore[method-assign, assignment]
     return lambda: average.__dict__.pop("update_parameters")

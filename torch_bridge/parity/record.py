@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.parity.builder import TraceBuilder
+from torch_bridge.parity.overhear import overhear_average, overhear_batches
 from torch_bridge.parity.trace import Array, Trace
 from torch_bridge.translate.optim import group_hyperparameters, parameter_names, to_numpy
 

@@ -26,7 +26,7 @@ def verdict(trace, tx, drive, **options):
 def test_update_drive_is_bitwise(options):
     trace = recorded(**options)
     model, optimizer, *_ = make(**options)
-    tx, _, _ = torch_bridge.from_torch(optimizer, model.named_parameters())
+    tx, _, _ = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
     report = verdict(trace, tx, "update")
     assert report.verdict == "bitwise", report
     assert {row.phase for row in report.rows} >= {"gradient", "learning_rate", "parameter"}
@@ -117,7 +117,7 @@ def test_parameter_groups_are_replayed():
     ]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     _, _, criterion, loader = make()
-    tx, _, _ = torch_bridge.from_torch(optimizer, model.named_parameters())
+    tx, _, _ = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
     recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader)
     for x, y in loader:
         optimizer.zero_grad()
@@ -126,9 +126,8 @@ def test_parameter_groups_are_replayed():
     trace = recorder.trace()
     assert verdict(trace, tx, "update").verdict == "bitwise"
     assert verdict(trace, tx, "free", loss_fn=loss_fn, data=DATA).verdict == "rounding"
-    other, _, _ = torch_bridge.from_torch(
-        torch.optim.SGD([{**groups[0]}, {**groups[1], "lr": 0.51}], lr=0.1, momentum=0.9), model.named_parameters()
-    )
+    changed = torch.optim.SGD([groups[0], {**groups[1], "lr": 0.51}], lr=0.1, momentum=0.9)
+    other, _, _ = torch_bridge.from_torch(changed, named_parameters=model.named_parameters())
     report = verdict(trace, other, "update")
     assert (report.divergence.phase, report.divergence.name) == ("learning_rate", "1")
 

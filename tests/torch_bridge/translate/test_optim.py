@@ -59,7 +59,7 @@ def test_goes_on_where_torch_stood(x64, dtype, before, options):
     optimizer = torch.optim.SGD(parameters.values(), **options)
     for seed in range(before):
         torch_step(optimizer, parameters, 100 + seed)
-    assert same_after(optimizer, parameters, torch_bridge.from_torch(optimizer, parameters.items()))
+    assert same_after(optimizer, parameters, torch_bridge.from_torch(optimizer, named_parameters=parameters.items()))
 
 
 def test_groups_keep_their_hyperparameters_and_names(x64):
@@ -79,9 +79,9 @@ def test_names_come_from_the_model_or_are_counted():
     parameters = tensors()
     optimizer = torch.optim.SGD(parameters.values(), lr=0.1)
     assert list(torch_bridge.from_torch(optimizer).params) == ["0", "1"]
-    assert list(torch_bridge.from_torch(optimizer, parameters.items()).params) == ["w", "b"]
+    assert list(torch_bridge.from_torch(optimizer, named_parameters=parameters.items()).params) == ["w", "b"]
     with pytest.raises(ValueError, match=r"parameter 1 of the optimizer, shape \(5,\)"):
-        torch_bridge.from_torch(optimizer, [("w", parameters["w"])])
+        torch_bridge.from_torch(optimizer, named_parameters=[("w", parameters["w"])])
 
 
 def test_a_buffer_that_has_not_started_starts_undamped():
@@ -89,7 +89,7 @@ def test_a_buffer_that_has_not_started_starts_undamped():
     optimizer = torch.optim.SGD(parameters.values(), lr=0.1, momentum=0.9, dampening=0.5)
     parameters["w"].grad = torch.ones(3, 5)
     optimizer.step()  # "b" had no gradient yet
-    assert same_after(optimizer, parameters, torch_bridge.from_torch(optimizer, parameters.items()))
+    assert same_after(optimizer, parameters, torch_bridge.from_torch(optimizer, named_parameters=parameters.items()))
 
 
 def test_what_has_no_equivalent_is_refused():
