@@ -155,6 +155,18 @@ def test_python_hyperparameters_are_torchs_traced_or_not(x64, mode, threshold_mo
             assert same_bits(compiled, their), given
 
 
+def test_groups_are_torchs(x64):
+    metrics = draw_metrics(random.Random(0), 80)
+    sgd = optimizer(0.1, 0.03)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(sgd, factor=0.7, patience=1, min_lr=[0.02, 0.0])
+    rates = []
+    for metric in metrics:
+        scheduler.step(metric)
+        rates.append([group["lr"] for group in sgd.param_groups])
+    plateau = reduce_lr_on_plateau(np.array([0.1, 0.03]), factor=0.7, patience=1, min_lr=np.array([0.02, 0.0]))
+    assert same_bits(run(plateau, metrics).learning_rate, rates)
+
+
 def test_without_64_bits_the_rates_are_torchs_to_float32():
     metrics = [3.0, 2.0, *[2.0] * 60]
     theirs = torch_run(0.1, metrics, factor=0.5, patience=3)[0]

@@ -1,5 +1,6 @@
 """Tables against torch itself: equal in every bit, as far as torch gets, and then the same error."""
 
+import numpy as np
 import pytest
 
 from tests.funcsgd.torch_schedulers import (
@@ -30,6 +31,17 @@ def check(config, learning_rate, n, sgd=None, **more):
         with pytest.raises(type(error)) as raised:
             schedule.table(len(rates) + 1)
         assert str(raised.value) == str(error), config
+
+
+def test_the_check_sees_an_ulp_a_sign_and_a_late_step():
+    scheduler = "StepLR", {"step_size": 3, "gamma": 0.5}
+    check(scheduler, 0.1, 9)
+    ours = to_ours(scheduler, 0.1).table(9)
+    assert not same_bits(ours, np.nextafter(ours, 1))
+    assert not same_bits([0.0], [-0.0])
+    assert not same_bits(ours[1:], ours[:-1])
+    with pytest.raises(AssertionError):
+        check(scheduler, 0.1, 9, sgd=optimizer(np.nextafter(0.1, 1)))
 
 
 def check_leaves(name, configurations, epochs):

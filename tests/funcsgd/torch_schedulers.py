@@ -34,11 +34,9 @@ WITHOUT_LEARNING_RATE = ("CyclicLR", "OneCycleLR")
 WITH_CLOSED_FORM = LEAVES[2:9]
 
 
-def optimizer(lr, initial_lr=None, momentum=0.0):
-    group = {"params": [torch.nn.Parameter(torch.zeros(1))]}
-    if initial_lr is not None:
-        group["initial_lr"] = initial_lr
-    sgd = torch.optim.SGD([group], lr=lr, momentum=momentum)
+def optimizer(*lrs):
+    """An optimizer with a parameter group for each learning rate."""
+    sgd = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs])
     sgd._opt_called = True  # nests step their schedulers before anyone can step the optimizer, and torch would warn
     return sgd
 
