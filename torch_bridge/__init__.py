@@ -10,24 +10,34 @@ from torch_bridge.parity.report import compare as compare
 from torch_bridge.parity.restore import restore as restore
 from torch_bridge.parity.tap import tap as tap
 from torch_bridge.parity.trace import Trace as Trace
+from torch_bridge.translate.explain import Explanation as Explanation
+from torch_bridge.translate.explain import explain as explain
+from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch
 from torch_bridge.translate.optim import Translated as Translated
+from torch_bridge.translate.recipe import TorchState as TorchState
 from torch_bridge.translate.recipe import from_torch as from_torch
+from torch_bridge.translate.recipe import to_torch as to_torch
 from torch_bridge.translate.weights import Weights as Weights
 from torch_bridge.translate.weights import linear_weights as linear_weights
 
 __all__ = [
     "Envelope",
+    "Explanation",
     "Recorder",
     "Replay",
     "Report",
+    "TorchState",
     "Trace",
     "Translated",
     "Weights",
     "compare",
+    "explain",
     "from_torch",
     "linear_weights",
     "record",
     "replay",
     "restore",
+    "schedules_from_torch",
     "tap",
+    "to_torch",
 ]

@@ -3,7 +3,7 @@
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch_bridge.demo import FAULTS, run
 from torch_bridge.demo.recipe import N_STEPS
 from torch_bridge.demo.show import render_demo
+from torch_bridge.parity.trace import Trace
 from torch_bridge.render.json import write_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -71,6 +72,21 @@ def demo(
     raise typer.Exit(0 if result.ok else 1)
 
 
-def _leave(reason: str) -> None:
+@app.command()
+def explain(trace: Annotated[Path, typer.Argument(help="A trace that torch_bridge.record wrote.")]) -> None:
+    """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and say what would differ there.
+
+    Exit status: 0; 2 if there is no such trace, or it does not tell.
+    """
+    try:
+        explanation = Trace.load(trace).static.get("explanation")
+    except (OSError, ValueError) as error:
+        _leave(str(error))
+    if explanation is None:
+        _leave(f"{trace} was not recorded from an optimizer: there is nothing to explain")
+    typer.echo(explanation)
+
+
+def _leave(reason: str) -> NoReturn:
     typer.echo(f"torch-bridge: {reason}", err=True)
     raise typer.Exit(2)

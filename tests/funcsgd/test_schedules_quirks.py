@@ -3,7 +3,6 @@
 import jax
 import pytest
 import torch
-from torch_schedulers import optimizer, same_bits
 
 from funcsgd.plateau import reduce_lr_on_plateau
 from funcsgd.schedules import (
@@ -25,6 +24,7 @@ from funcsgd.schedules import (
     swalr,
     tabulate,
 )
+from tests.funcsgd.torch_schedulers import optimizer, same_bits
 
 # torch's odd cases.
 

@@ -13,10 +13,12 @@ import numpy as np
 from torch_bridge.parity.builder import TraceBuilder
 from torch_bridge.parity.overhear import overhear_average, overhear_batches
 from torch_bridge.parity.trace import Array, Trace
+from torch_bridge.translate.explain import explain
 from torch_bridge.translate.optim import group_hyperparameters, parameter_names, to_numpy
 
 if TYPE_CHECKING:
     import torch
+    from torch.optim.lr_scheduler import LRScheduler
 
 
 def record(
@@ -25,6 +27,7 @@ def record(
     *,
     criterion: "torch.nn.Module | None" = None,
     loader: "torch.utils.data.DataLoader[Any] | None" = None,
+    scheduler: "LRScheduler | None" = None,
     average: "torch.optim.swa_utils.AveragedModel | None" = None,
     clipped: bool = False,
     digest_every: int | None = None,
@@ -40,6 +43,7 @@ def record(
         criterion: the loss module, to record the loss; or log it by `Recorder.log`. Only calls that build a graph
             count, so that validation leaves no mark.
         loader: the training DataLoader (``num_workers=0``), to record which examples each step saw; or `Recorder.log`.
+        scheduler: the optimizer's; it is not watched (its learning rates are), but told of by ``torch-bridge explain``.
         average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``.
         clipped: the script changes gradients between ``backward()`` and ``step()``: record them before and after, as
             the phases gradient and clip. Otherwise the gradients are those that the optimizer meets.
@@ -66,6 +70,7 @@ def record(
         optimizer,
         criterion=criterion,
         loader=loader,
+        scheduler=scheduler,
         average=average,
         clipped=clipped,
         digest_every=digest_every,
@@ -87,6 +92,7 @@ class Recorder:
         *,
         criterion: "torch.nn.Module | None" = None,
         loader: "torch.utils.data.DataLoader[Any] | None" = None,
+        scheduler: "LRScheduler | None" = None,
         average: "torch.optim.swa_utils.AveragedModel | None" = None,
         clipped: bool = False,
         digest_every: int | None = None,
@@ -98,7 +104,8 @@ class Recorder:
             raise TypeError(f"record watches torch.optim.SGD, but got {type(optimizer).__name__}")
         self._optimizer = optimizer
         self._names = parameter_names(optimizer, model.named_parameters())
-        self._builder = TraceBuilder(_static(optimizer, self._names), digest_every=digest_every)
+        static = _static(optimizer, self._names) | {"explanation": str(explain(optimizer, scheduler))}
+        self._builder = TraceBuilder(static, digest_every=digest_every)
         self._pending: dict[str, Array] = {}  # what the step under way has shown so far
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}

@@ -41,6 +41,7 @@ def from_torch(
     named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
     steps_per_epoch: int = 1,
     epochs: int = 1000,
+    steps_done: int | None = None,
 ) -> Translated:
     """Translate a torch.optim.SGD and its scheduler, in whatever state they are, into a funcsgd rule with its state.
 
@@ -51,6 +52,8 @@ def from_torch(
             parameters are called "0", "1", ...
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``; 1 if it is stepped in each.
         epochs: how many ``scheduler.step()`` the run makes, from its beginning; the learning rate rests afterwards.
+        steps_done: how many ``optimizer.step()`` were made so far, which torch does not keep; None says that the run
+            stands between two epochs.
 
     Returns:
         `Translated`: unpack it as ``tx, params, state``. `schedules_from_torch` gives the schedules alone.
@@ -69,7 +72,12 @@ def from_torch(
         return sgd_from_torch(optimizer, named_parameters)
     overrides = [_hyperparameters(s, steps_per_epoch, epochs) for s in schedules_from_torch(scheduler)]
     made = sgd_from_torch(optimizer, named_parameters, overrides)
-    done = epochs_done(scheduler) * steps_per_epoch
+    done = epochs_done(scheduler) * steps_per_epoch if steps_done is None else steps_done
+    if done // steps_per_epoch != epochs_done(scheduler):
+        raise ValueError(
+            f"after {done} steps, {steps_per_epoch} to an epoch, the scheduler should stand at epoch "
+            f"{done // steps_per_epoch}, but it stands at {epochs_done(scheduler)}: check both numbers"
+        )
     rates = [override["lr"](jnp.int32(done)) for override in overrides]
     return made._replace(state=_at_count(made.state, done, rates))
 

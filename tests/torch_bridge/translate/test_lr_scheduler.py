@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
+
+import torch_bridge
+from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, make
+
+
+def rates(optimizer):
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def momenta(optimizer):
+    return [float(group["momentum"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("done", [0, 6])
+def test_each_epoch_is_torchs(name, done):
+    _, optimizer, scheduler = make(name)
+    optimizer.step()
+    for _ in range(done):
+        scheduler.step()
+    found = torch_bridge.schedules_from_torch(scheduler)
+    tables = [schedule.table(30) for schedule in found]
+    for epoch in range(done, 30):
+        assert rates(optimizer) == [table[epoch] for table in tables], epoch
+        if found[0].momentum is not None:
+            assert momenta(optimizer) == [schedule.momentum.table(epoch + 1)[epoch] for schedule in found]
+        scheduler.step()
+
+
+def test_a_learning_rate_that_something_else_changed_is_refused():
+    _, optimizer, scheduler = make("exponential")
+    optimizer.param_groups[1]["lr"] = 0.7
+    with pytest.raises(ValueError, match=r"group 1 is 0\.7, but ExponentialLR would have set 0\.3 at its epoch 0"):
+        torch_bridge.schedules_from_torch(scheduler)
+
+
+def test_two_schedulers_that_take_turns_are_refused():
+    _, optimizer, first = make("exponential")
+    second = ExponentialLR(optimizer, 0.5)
+    optimizer.step()
+    first.step()
+    second.step()
+    with pytest.raises(ValueError, match="several schedulers take turns"):
+        torch_bridge.schedules_from_torch(first)
+
+
+def test_what_has_no_equivalent_is_named():
+    class Mine(LambdaLR):
+        pass
+
+    _, optimizer, _ = make()
+    for scheduler in (ReduceLROnPlateau(optimizer), Mine(optimizer, lambda e: 1.0)):
+        with pytest.raises(TypeError, match=type(scheduler).__name__):
+            torch_bridge.schedules_from_torch(scheduler)
+
+
+def test_translating_leaves_torch_alone():
+    _, optimizer, scheduler = make("one cycle")
+    before = {k: v for k, v in scheduler.state_dict().items() if k != "anneal_func"}, rates(optimizer)
+    torch_bridge.schedules_from_torch(scheduler)
+    torch_bridge.explain(optimizer, scheduler)
+    after = {k: v for k, v in scheduler.state_dict().items() if k != "anneal_func"}, rates(optimizer)
+    assert str(before) == str(after)
+    assert torch.is_grad_enabled()

@@ -1,0 +1,93 @@
+import jax
+import optax
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import funcsgd
+import torch_bridge
+from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, bits, make, train
+
+
+def there_and_back(name, steps_per_epoch, before, between, after):
+    """Train in torch, move to JAX, train, move back, train: the parameters' bits, and those of a run that stayed."""
+    stayed = make(name)
+    gradients = train(*stayed, range(before + between + after), steps_per_epoch)
+
+    left = make(name)
+    train(*left, range(before), steps_per_epoch)
+    epochs = (before + between) // steps_per_epoch + 2
+    tx, params, state = torch_bridge.from_torch(
+        *left[1:], steps_per_epoch=steps_per_epoch, epochs=epochs, steps_done=before
+    )
+    if left[2] is not None:
+        in_force = [float(group["lr"]) for group in left[1].param_groups]
+        assert [float(rate) for rate in funcsgd.get_learning_rate(state)] == in_force
+
+    @jax.jit
+    def step(params, state, gradients):
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for gradient in gradients[before : before + between]:
+        params, state = step(params, state, gradient)
+
+    back = make(name)
+    moved = torch_bridge.to_torch(params, state, *back[1:], steps_per_epoch=steps_per_epoch)
+    back[1].load_state_dict(moved.optimizer)
+    if back[2] is not None:
+        back[2].load_state_dict(moved.scheduler)
+    for key, parameter in back[0].items():
+        parameter.data.copy_(moved.model[key])
+    train(*back, range(before + between, before + between + after), steps_per_epoch)
+    rates = [[group["lr"] for group in parts[1].param_groups] for parts in (stayed, back)]
+    return bits(stayed[0]), bits(back[0]), *rates
+
+
+@pytest.mark.parametrize("name", [None, *SCHEDULERS])
+def test_a_run_that_moved_ends_as_the_run_that_stayed(x64, name):
+    stayed, moved, rate, moved_rate = there_and_back(name, 3, 7, 6, 5)
+    assert stayed == moved
+    assert rate == moved_rate
+
+
+@given(st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_at_any_step(x64, name, steps_per_epoch, before, between, after):
+    stayed, moved, rate, moved_rate = there_and_back(name, steps_per_epoch, before, between, after)
+    assert stayed == moved
+    assert rate == moved_rate
+
+
+@pytest.mark.thorough
+def test_at_any_step_many_times(x64):
+    inner = test_at_any_step.hypothesis.inner_test
+    args = (
+        st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)
+    )  # fmt: skip
+    settings(max_examples=150, deadline=None)(given(*args)(lambda *drawn: inner(None, *drawn)))()
+
+
+def test_to_torch_changes_nothing_it_is_given(x64):
+    parts = make("cosine")
+    _, params, state = torch_bridge.from_torch(*parts[1:])
+    before = str(parts[1].state_dict()), str(parts[2].state_dict())
+    moved = torch_bridge.to_torch(params, state, *parts[1:])
+    assert (str(parts[1].state_dict()), str(parts[2].state_dict())) == before
+    assert moved.scheduler["last_epoch"] == 0
+
+
+def test_a_scheduler_that_is_further_is_refused(x64):
+    parts = make("cosine")
+    _, params, state = torch_bridge.from_torch(*parts[1:])
+    ahead = make("cosine")
+    train(*ahead, range(3), 1)
+    with pytest.raises(ValueError, match="stands at epoch 3, and the run only at 0"):
+        torch_bridge.to_torch(params, state, *ahead[1:])
+
+
+def test_counts_that_do_not_fit_are_refused():
+    parts = make("cosine")
+    train(*parts, range(6), 3)
+    with pytest.raises(ValueError, match=r"after 6 steps, 2 to an epoch, .* epoch 3, but it stands at 2"):
+        torch_bridge.from_torch(*parts[1:], steps_per_epoch=2, steps_done=6)

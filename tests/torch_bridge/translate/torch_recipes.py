@@ -1,0 +1,84 @@
+"""PyTorch recipes, by name: an optimizer with two groups and a scheduler of every kind."""
+
+import torch
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+    StepLR,
+)
+from torch.optim.swa_utils import SWALR
+
+SCHEDULERS = {
+    "lambda": lambda o: LambdaLR(o, lambda epoch: 0.95**epoch),
+    "lambda for each group": lambda o: LambdaLR(o, [lambda epoch: 0.95**epoch, lambda epoch: 1 / (1 + epoch)]),
+    "multiplicative": lambda o: MultiplicativeLR(o, lambda epoch: 0.9),
+    "step": lambda o: StepLR(o, 3),
+    "multi step, one milestone twice": lambda o: MultiStepLR(o, [2, 5, 5, 7], 0.3),
+    "constant": ConstantLR,
+    "linear": LinearLR,
+    "exponential": lambda o: ExponentialLR(o, 0.93),
+    "polynomial": lambda o: PolynomialLR(o, 7, 2.0),
+    "cosine": lambda o: CosineAnnealingLR(o, 5, 0.01),
+    "warm restarts": lambda o: CosineAnnealingWarmRestarts(o, 3, 2),
+    "cyclic": lambda o: CyclicLR(o, 0.01, 0.1, 7, 3),
+    "cyclic, exponential range": lambda o: CyclicLR(o, 0.013, 0.17, 11, mode="exp_range", gamma=0.99),
+    "cyclic, a function": lambda o: CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda c: 1 / c, cycle_momentum=False),
+    "one cycle": lambda o: OneCycleLR(o, 0.1, 30),
+    "one cycle, three phases": lambda o: OneCycleLR(
+        o, [0.1, 0.37], epochs=3, steps_per_epoch=10, three_phase=True, pct_start=0.37, div_factor=17.3,
+        final_div_factor=999.1, anneal_strategy="linear",
+    ),
+    "swa": lambda o: SWALR(o, 0.05, 5),
+    "swa, linear": lambda o: SWALR(o, 0.05, 5, "linear"),
+    "sequential": lambda o: SequentialLR(o, [ConstantLR(o, 0.1, 2), ExponentialLR(o, 0.9)], [4]),
+    "chained": lambda o: ChainedScheduler([LinearLR(o, 0.2, total_iters=4), StepLR(o, 3)]),
+    "chained of sequential": lambda o: ChainedScheduler(
+        [SequentialLR(o, [ConstantLR(o, 0.1, 2), ExponentialLR(o, 0.9)], [4]), StepLR(o, 3)]
+    ),
+}  # fmt: skip
+
+
+def make(name=None, dtype=torch.float64):
+    """Two parameters, an optimizer with a group for each, and the scheduler of that name."""
+    parameters = {"a": torch.linspace(-1, 1, 7, dtype=dtype), "b": torch.linspace(-2, 1, 5)}
+    parameters = {key: torch.nn.Parameter(value) for key, value in parameters.items()}
+    groups = [
+        {"params": [("a", parameters["a"])], "weight_decay": 1e-2},
+        {"params": [("b", parameters["b"])], "lr": 0.3, "dampening": 0.1},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    return parameters, optimizer, SCHEDULERS[name](optimizer) if name else None
+
+
+def step(parameters, optimizer, seed):
+    """One optimizer step with gradients drawn from the seed, which are returned."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in parameters.values():
+        parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    optimizer.step()
+    return {name: parameter.grad.numpy() for name, parameter in parameters.items()}
+
+
+def train(parameters, optimizer, scheduler, steps, steps_per_epoch):
+    """Steps numbered as in ``steps``, the scheduler at the end of each epoch; returns the gradients."""
+    gradients = []
+    for number in steps:
+        gradients.append(step(parameters, optimizer, number))
+        if scheduler is not None and (number + 1) % steps_per_epoch == 0:
+            scheduler.step()
+    return gradients
+
+
+def bits(parameters):
+    return {name: parameter.detach().numpy().tobytes() for name, parameter in parameters.items()}
