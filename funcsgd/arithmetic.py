@@ -20,7 +20,8 @@ def rounded(x: jax.Array) -> jax.Array:
 
     The value does not change; what changes is that a product is rounded to its dtype before it is added to
     anything. ``optimization_barrier``, ``reduce_precision``, a nested ``jit`` and a bitcast do not stop LLVM's
-    contraction; splitting a number into sign and magnitude and joining it again does.
+    contraction; an integer minimum on the bits does, in one instruction. It is not an identity on integers, so no
+    compiler can drop it, but it is one on numbers: the single pattern that it changes is a NaN before and after.
 
     Args:
         x: array of any shape; real or complex floating dtype.
@@ -38,8 +39,12 @@ def rounded(x: jax.Array) -> jax.Array:
     """
     if jnp.iscomplexobj(x):
         return jax.lax.complex(rounded(x.real), rounded(x.imag))
-    magnitude = jnp.abs(x)
-    return jnp.where(jnp.signbit(x), -magnitude, magnitude)
+    unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    # Few operations on purpose: XLA's CPU backend counts them, and splits a loop that it takes for compute-bound over
+    # threads however short the loop is, which makes updates of small leaves several times slower.
+    all_ones_but_last = jnp.asarray(np.iinfo(unsigned).max - 1, unsigned)
+    bits = jnp.minimum(jax.lax.bitcast_convert_type(x, unsigned), all_ones_but_last)
+    return jax.lax.bitcast_convert_type(bits, x.dtype)
 
 
 @rounded.defjvp
@@ -89,11 +94,33 @@ def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
     parts, as torch does for values not viewed as real. bfloat16 and float16 are calculated in float32 and rounded
     once; torch rounds ``alpha`` to the low precision first and treats the last ``n % 32`` elements differently.
     """
+    return add_to_rounded(rounded(x), y, alpha=alpha)
+
+
+def add_to_rounded(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
+    """`add` for an ``x`` that is `rounded` already: a second mark would cost a second instruction."""
     dtype = compute_dtype(x.dtype)
     if jnp.iscomplexobj(x):
         return x + scaled(y, alpha)
-    product = rounded(y.astype(dtype)) * jnp.asarray(alpha, dtype)  # left bare: the compiler fuses it into the sum
-    return (rounded(x.astype(dtype)) + product).astype(x.dtype)
+    return (x.astype(dtype) + bare_product(y.astype(dtype), alpha)).astype(x.dtype)
+
+
+def bare_product(y: jax.Array, alpha: ArrayLike) -> jax.Array:
+    """``alpha * y``, left bare for the compiler to fuse into the sum it is added to; ``y`` itself is rounded first.
+
+    Args:
+        y: array of real floating dtype, any shape, often a product in the same program.
+        alpha: real scalar; a Python number is rounded once to the dtype of ``y``.
+
+    Returns:
+        Shape and dtype of ``y``.
+    """
+    # Were y = c * g, XLA would reassociate (c * g) * alpha into g * (c * alpha); a barrier, which costs nothing,
+    # stops that. A factor of 1 or -1 vanishes and leaves c * g itself to be fused, so there y needs the whole mark, as
+    # it does for an array, whose value may turn out to be 1.
+    may_vanish = not isinstance(alpha, int | float) or abs(alpha) == 1
+    y = rounded(y) if may_vanish else jax.lax.optimization_barrier(y)  # type: ignore[no-untyped-call]
+    return y * jnp.asarray(alpha, y.dtype)
 
 
 class Exactness(NamedTuple):

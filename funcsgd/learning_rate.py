@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcsgd.arithmetic import compute_dtype, rounded, scaled
+from funcsgd.arithmetic import bare_product, compute_dtype, scaled
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
 
 
@@ -83,8 +83,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         def step(d: jax.Array) -> jax.Array:
             if jnp.iscomplexobj(d):
                 return scaled(d, step_size)
-            dtype = compute_dtype(d.dtype)
-            return rounded(d.astype(dtype)) * jnp.asarray(step_size, dtype)
+            return bare_product(d.astype(compute_dtype(d.dtype)), step_size)
 
         new_state = state_at(optax.safe_increment(state.count))
         if params is None:

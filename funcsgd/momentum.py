@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, scaled
+from funcsgd.arithmetic import add, add_to_rounded, scaled
 from funcsgd.hyperparameters import (
     Hyperparameter,
     check_nesterov,
@@ -102,7 +102,7 @@ def add_momentum(
             if g is None:
                 return None, buffer, started
             g = g.astype(buffer.dtype)
-            damped = add(scaled(buffer, beta), g, alpha=1 - dampening)
+            damped = add_to_rounded(scaled(buffer, beta), g, alpha=1 - dampening)
             new = jnp.where(started, damped, g)
             out = add(g, new, alpha=beta) if nesterov else new
             if always_on:

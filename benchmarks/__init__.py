@@ -1,0 +1,1 @@
+"""Side-by-side ratios, one command a file: ``python -m benchmarks.update``."""

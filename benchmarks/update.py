@@ -1,0 +1,158 @@
+"""One optimizer step over 25.6 million float32 parameters: funcsgd beside optax and torch.
+
+Run it from the repository's root, on a machine with nothing else to do::
+
+    python -m benchmarks.update                     leaves 1, 161, 2000
+    python -m benchmarks.update --leaves 161 --rounds 51
+    taskset -c 0,1 python -m benchmarks.update      on two cores
+
+Momentum 0.9, weight decay 1e-4, learning rate 0.1. The JAX steps are jitted together with ``optax.apply_updates``, with
+parameters and state donated; they take turns on one set of arrays, so that neither is luckier in its memory. torch has
+a set of its own for each implementation.
+
+Columns:
+
+- ``ms``: median milliseconds of a step. The contenders take turns, and each round starts with another of them.
+- ``ours/``: our time over theirs; below 1, ours is faster.
+- ``GB/s``: the bytes that the step has to move, over its time.
+- ``/bytes``: its time over what those bytes need at the bandwidth measured in the same rounds; 1 is the best there is.
+
+Bytes: XLA's CPU backend makes two loops of the step (the line above each table counts them in the compiled program).
+The buffer's reads p, g, b and writes b; the parameter's reads p, b and writes p: 28 bytes a parameter, ours and optax's
+alike. torch fused makes one loop: 20. The other two torch implementations pass several times over, in memory or in a
+cache, so no bytes are claimed for them. The bandwidth is that of ``a = fl(b + 3 * a)``, jitted and donated, over two
+arrays as large as all parameters: 12 bytes an element, reads and writes counted alike. ``README.md`` says why there are
+two loops and what was tried to make it one.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+import funcsgd
+from benchmarks.timing import alternating_medians
+
+N_PARAMETERS = 25_600_000
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 1e-4
+BYTES = {"funcsgd": 28, "optax": 28, "torch fused": 20, "bandwidth": 12}
+
+
+def leaf_sizes(n_leaves: int) -> list[int]:
+    """Sizes that sum to `N_PARAMETERS`: 161 as uneven as in a ResNet-50, otherwise equal."""
+    if n_leaves == 161:  # two thirds are scales and biases of a few hundred; the rest are kernels up to 2.4 million
+        scales, kernels = np.full(107, 500.0), np.geomspace(9e3, 2.4e6, 54)
+        weights = np.concatenate([scales, kernels * (N_PARAMETERS - scales.sum()) / kernels.sum()])
+    else:
+        weights = np.full(n_leaves, N_PARAMETERS / n_leaves)
+    ends = np.round(np.cumsum(weights)).astype(int)
+    return [int(size) for size in np.diff(ends, prepend=0)]
+
+
+def jax_steps(
+    transformations: dict[str, optax.GradientTransformation], values: list[np.ndarray]
+) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
+    """A step of each transformation, all on the same arrays, and how many loops over a large leaf each compiles to."""
+    gradients, params, buffers = ([jnp.array(v) for v in values] for _ in range(3))
+    largest = max(v.size for v in values)
+    loops: dict[str, int] = {}
+
+    def contender(name: str, tx: optax.GradientTransformation) -> Callable[[], object]:
+        def step(params: list[jax.Array], state: Any, grads: list[jax.Array]) -> tuple[Any, Any]:
+            updates, state = tx.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        # The last leaves of as many as there are parameters are the buffers; what is before and after is scalars.
+        leaves, tree = jax.tree.flatten(tx.init(params))
+        shapes = [v.shape for v in values]
+        first = next(i for i in range(len(leaves)) if [x.shape for x in leaves[i : i + len(values)]] == shapes)
+        head, tail = leaves[:first], leaves[first + len(values) :]
+        state = tree.unflatten(head + buffers + tail)
+        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, gradients).compile()
+        entry = str(compiled.as_text()).split("\nENTRY")[1]
+        n_largest = sum(v.size == largest for v in values)
+        loops[name] = sum(f"= f32[{largest}]" in line and " fusion(" in line for line in entry.splitlines())
+        loops[name] //= n_largest
+
+        def call() -> None:
+            nonlocal head, tail
+            new_params, new_state = compiled(params, tree.unflatten(head + buffers + tail), gradients)
+            jax.block_until_ready((new_params, new_state))
+            new = jax.tree.leaves(new_state)
+            params[:], buffers[:] = new_params, new[first : first + len(values)]
+            head, tail = new[:first], new[first + len(values) :]
+
+        return call
+
+    return {name: contender(name, tx) for name, tx in transformations.items()}, loops
+
+
+def torch_step(values: list[np.ndarray], **implementation: bool) -> Callable[[], object]:
+    params = [torch.tensor(v, requires_grad=True) for v in values]
+    for param, value in zip(params, values, strict=True):
+        param.grad = torch.tensor(value)
+    return torch.optim.SGD(
+        params, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, **implementation
+    ).step
+
+
+def stream() -> Callable[[], object]:
+    """The bandwidth's loop: reads two arrays, writes one of them in place."""
+    a, b = jnp.zeros(N_PARAMETERS), jnp.ones(N_PARAMETERS)
+    kernel = jax.jit(lambda a, b: b + 3 * a, donate_argnums=0).lower(a, b).compile()
+
+    def call() -> None:
+        nonlocal a
+        a = jax.block_until_ready(kernel(a, b))
+
+    return call
+
+
+def compare(n_leaves: int, rounds: int) -> None:
+    """Time all contenders over ``n_leaves`` leaves and print the table."""
+    rng = np.random.default_rng(0)
+    values = [0.01 * rng.standard_normal(size).astype(np.float32) for size in leaf_sizes(n_leaves)]
+    contenders, loops = jax_steps(
+        {
+            "funcsgd": funcsgd.sgd(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY),
+            "optax": optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(LEARNING_RATE, MOMENTUM)),
+        },
+        values,
+    )
+    contenders["torch for-loop"] = torch_step(values, foreach=False)
+    contenders["torch foreach"] = torch_step(values, foreach=True)
+    contenders["torch fused"] = torch_step(values, fused=True)
+    contenders["bandwidth"] = stream()
+    seconds = alternating_medians(contenders, rounds)
+    per_byte = seconds["bandwidth"] / (BYTES["bandwidth"] * N_PARAMETERS)
+
+    print(f"\n{n_leaves} leaves; loops over a leaf: {', '.join(f'{name} {n}' for name, n in loops.items())}")
+    print(f"{'':16}{'ms':>8}{'ours/':>8}{'GB/s':>8}{'/bytes':>8}")
+    for name, time in seconds.items():
+        ratio = f"{seconds['funcsgd'] / time:8.2f}" if name != "bandwidth" else " " * 8
+        bytes_moved = BYTES.get(name, 0) * N_PARAMETERS
+        moved = f"{bytes_moved / time / 1e9:8.1f}{time / (bytes_moved * per_byte):8.2f}" if bytes_moved else ""
+        print(f"{name:16}{1e3 * time:8.1f}{ratio}{moved}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="one optimizer step: funcsgd beside optax and torch")
+    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 161, 2000])
+    parser.add_argument("--rounds", type=int, default=25)
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
+    versions = f"jax {jax.__version__}, optax {optax.__version__}, torch {torch.__version__}"
+    print(f"{N_PARAMETERS / 1e6} M float32 parameters, {cores} cores, {funcsgd.exactness()}; {versions}")
+    for n_leaves in arguments.leaves:
+        compare(n_leaves, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
