@@ -79,13 +79,15 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
     named: dict[str, jax.Array] = {}
     owners: dict[int, int] = {}
     groups: list[tuple[str, ...]] = []
+    is_named = False
     rules: dict[int, optax.GradientTransformationExtraArgs] = {}
     for index, group in enumerate(dicts):
         members = _members(group["params"])
         has_names = [name is not None for name, _ in members]
         if any(has_names) and not all(has_names):
             raise ValueError("all optimizer params should be with/without names. Some param names are missing")
-        if groups and bool(has_names[0]) == _is_unnamed(groups):
+        is_named = has_names[0] if index == 0 else is_named
+        if has_names[0] != is_named:
             raise ValueError(
                 "all optimizer param groups should be with/without names. cannot add param group "
                 f"{'with' if has_names[0] else 'without'} names to the optimizer"
@@ -136,10 +138,6 @@ def _members(params: Any) -> list[tuple[str | None, Any]]:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray)
-
-
-def _is_unnamed(groups: list[tuple[str, ...]]) -> bool:
-    return groups[0][0] == "0"
 
 
 def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
