@@ -94,7 +94,7 @@ def add_momentum(
         if is_zero(momentum):
             return updates, state._replace(count=count)
         beta = value_at(momentum, state.count)
-        always_on = isinstance(beta, int | float)  # a Python number here is not 0
+        always_on = isinstance(beta, int | float) and beta != 0  # a schedule may return a Python 0
 
         def leaf(
             g: jax.Array | None, buffer: jax.Array, started: jax.Array

@@ -104,12 +104,14 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
             raise ValueError("some parameters appear in more than one parameter group")
         names = []
         for name, array in members:
-            if owners.setdefault(id(array), index) == index and all(array is not other for other in named.values()):
-                label = str(len(named)) if name is None else name
-                if label in named:
-                    raise ValueError(f"two parameters are called {label!r}: names must be unique")
-                named[label] = array
-                names.append(label)
+            if id(array) in owners:
+                continue  # a duplicate within the group
+            owners[id(array)] = index
+            label = str(len(named)) if name is None else name
+            if label in named:
+                raise ValueError(f"two parameters are called {label!r}: names must be unique")
+            named[label] = array
+            names.append(label)
         groups.append(tuple(names))
         overrides = _in_our_words({key: value for key, value in group.items() if key != "params"})
         rules[index] = sgd(**{**defaults, **overrides})

@@ -1,0 +1,108 @@
+"""The roundings of torch's kernels, one at a time, and the canary that says whether they hold here."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from torch_runs import bits, differing_bits, random_run, subnormals_flushed
+
+import funcsgd
+from funcsgd import arithmetic
+from funcsgd.arithmetic import add, rounded, scaled
+
+ALPHAS = (0.9, -0.0137, 1.0, -1.0, 3e7, 1 - 0.1)
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.5, 3e38, -3e38, 2e-38]
+SUBNORMAL = [-1e-45, 1e-45]
+
+
+def test_scaled_then_added_by_hand():
+    a = jnp.float32(1 + 2**-12)  # a * a = 1 + 2**-11 + 2**-24; the last term is below float32
+    minus_square = jnp.float32(-1 - 2**-11)
+    assert float(jax.jit(lambda a, c: scaled(a, 1 + 2**-12) + c)(a, minus_square)) == 0.0
+    assert float(jax.jit(lambda a, c: add(c, a, alpha=1 + 2**-12))(a, minus_square)) == 2**-24
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16, np.float16, np.complex64])
+def test_rounded_changes_no_bit(x64, dtype):
+    with np.errstate(over="ignore"):  # 3e38 is infinite in float16
+        x = np.array([*SPECIAL, *SUBNORMAL, *random_run(np.float64)[0][-1]]).astype(dtype)
+    if dtype is np.complex64:
+        x.imag = x.real[::-1]
+    for f in (rounded, jax.jit(rounded), jax.jit(jax.vmap(rounded))):
+        np.testing.assert_array_equal(bits(f(x)), bits(x))
+
+
+def test_rounded_has_the_derivative_of_the_identity():
+    x = jnp.array([-2.0, -0.0, 0.0, 3.0])
+    assert jax.grad(lambda x: (rounded(x) * jnp.arange(4.0)).sum())(x).tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert jax.jvp(rounded, (x,), (x,))[1].tolist() == x.tolist()
+
+
+def test_a_backend_that_is_not_there():
+    with pytest.raises(RuntimeError, match="no_such_backend"):
+        funcsgd.exactness("no_such_backend")
+
+
+def test_this_machine_is_bitwise():
+    found = funcsgd.exactness("cpu")
+    assert found.bitwise
+    assert str(found) == "cpu: bitwise"
+
+
+def test_the_canary_sees_fusion_where_there_should_be_none(monkeypatch):
+    monkeypatch.setattr(arithmetic, "rounded", lambda x: x)
+    found = funcsgd.exactness("cpu")
+    assert (found.bitwise, found.fused, found.separable) == (False, True, False)
+    assert str(found) == "cpu: rounding (rounded(a * b) + c is fused all the same)"
+
+
+def test_the_canary_sees_missing_fusion():
+    with jax.disable_jit():
+        found = funcsgd.exactness("cpu")
+    assert (found.bitwise, found.fused, found.separable) == (False, False, True)
+    assert "not compiled to a fused multiply-add" in str(found)
+
+
+def operands(dtype, special=()):
+    (x,), (y,) = random_run(dtype, shapes=((4099,),), steps=1)
+    pairs = np.array([(a, b) for a in special for b in special]).astype(dtype).reshape(-1, 2)
+    return np.concatenate([x, pairs[:, 0]]), np.concatenate([y[0], pairs[:, 1]])
+
+
+@pytest.mark.parametrize("alpha", [*ALPHAS, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parity_with_torchs_add_and_mul(x64, dtype, alpha):
+    # XLA takes x * 1 for x, which lets a subnormal stand; any other product flushes it.
+    x, y = operands(dtype, SPECIAL if abs(alpha) == 1 else SPECIAL + SUBNORMAL)
+    with subnormals_flushed():
+        theirs = [torch.add(torch.tensor(x), torch.tensor(y), alpha=alpha), torch.tensor(x).mul_(alpha)]
+    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), scaled(x, alpha)))(x, y)
+    assert differing_bits(ours, [t.numpy() for t in theirs]) == 0
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_parity_of_finite_complex_numbers(alpha):
+    # alpha = 0 is left out: torch's complex product also meets alpha's imaginary zero, which decides signs of zeros.
+    x, y = (a[:-1] + np.complex64(1j) * a[1:] for a in operands(np.float32))
+    theirs = [torch.add(torch.tensor(x), torch.tensor(y), alpha=alpha), torch.tensor(x).mul_(alpha)]
+    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), scaled(x, alpha)))(x, y)
+    assert differing_bits(ours, [t.numpy() for t in theirs]) == 0
+
+
+def test_parity_of_terms_that_are_products_in_the_same_program():
+    x, y = operands(np.float32)
+    theirs = torch.add(torch.tensor(x) * torch.tensor(y), torch.tensor(y) * torch.tensor(y), alpha=0.9)
+    assert differing_bits([jax.jit(lambda x, y: add(x * y, y * y, alpha=0.9))(x, y)], [theirs.numpy()]) == 0
+
+
+def test_where_subnormals_part_from_torch():
+    """XLA's CPU backend takes subnormals for zeros of their sign; torch does so only when told to."""
+    x = np.float32([1e-40, -1e-40])
+    theirs = torch.tensor(x).mul_(4.0).numpy()
+    ours = np.asarray(jax.jit(lambda x: scaled(x, 4.0))(x))
+    assert bits(theirs).tolist() == bits(4 * x).tolist()
+    assert bits(ours).tolist() == bits(0 * x).tolist()
+    with subnormals_flushed():
+        assert differing_bits([ours], [torch.tensor(x).mul_(4.0).numpy()]) == 0
