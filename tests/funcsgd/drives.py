@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import lax
-from torch_runs import Leaves, our_run
+
+from tests.funcsgd.torch_runs import Leaves, our_run
 
 
 def by_jit(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) -> Leaves:

@@ -6,11 +6,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from torch_runs import bits, differing_bits, random_run, subnormals_flushed
 
 import funcsgd
 from funcsgd import arithmetic
 from funcsgd.arithmetic import add, rounded, scaled
+from tests.funcsgd.torch_runs import bits, differing_bits, random_run, subnormals_flushed
 
 ALPHAS = (0.9, -0.0137, 1.0, -1.0, 3e7, 1 - 0.1)
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.5, 3e38, -3e38, 2e-38]

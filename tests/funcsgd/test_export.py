@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 from jax import export
-from torch_runs import differing_bits
 
 import funcsgd
+from tests.funcsgd.torch_runs import differing_bits
 
 RULES = {
     "sgd": funcsgd.sgd(0.1),

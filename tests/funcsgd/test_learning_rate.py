@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from torch_runs import bits, differing_bits, our_run, random_run, torch_run
 
 import funcsgd
+from tests.funcsgd.torch_runs import bits, differing_bits, our_run, random_run, torch_run
 
 TABLE = np.float32([0.1, 0.0, 0.037, 1.0, 1e-7])
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_runs import differing_bits, legal_flags, name_of, random_run
 
 import funcsgd
+from tests.funcsgd.torch_runs import differing_bits, legal_flags, name_of, random_run
 
 ON = [flags for flags in legal_flags() if flags["momentum"] and not flags["weight_decay"] and not flags["maximize"]]
 

@@ -1,13 +1,15 @@
 """sgd is torch.optim.SGD in every bit: torch's own nine configurations, and every legal combination of flags."""
 
-import drives
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from torch.testing._internal.common_optimizers import optim_db
-from torch_runs import (
+
+import funcsgd
+from tests.funcsgd import drives
+from tests.funcsgd.torch_runs import (
     IMPLEMENTATIONS,
     differing_bits,
     legal_flags,
@@ -16,8 +18,6 @@ from torch_runs import (
     random_run,
     torch_run,
 )
-
-import funcsgd
 
 LR = 0.0137
 DTYPES = {"float32": np.float32, "float64": np.float64}

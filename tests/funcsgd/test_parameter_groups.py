@@ -7,9 +7,9 @@ import optax
 import pytest
 import torch
 from torch.testing._internal.common_optimizers import optim_db
-from torch_runs import differing_bits, random_run
 
 import funcsgd
+from tests.funcsgd.torch_runs import differing_bits, random_run
 
 (SGD_IN_TORCHS_DATABASE,) = (entry for entry in optim_db if entry.optim_cls is torch.optim.SGD)
 ERRORS = SGD_IN_TORCHS_DATABASE.optim_error_inputs_func("cpu", torch.float32)

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 import torch
-from torch_runs import differing_bits, random_run
 
 import funcsgd
+from tests.funcsgd.torch_runs import differing_bits, random_run
 
 SPECIAL = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0])
 
