@@ -13,11 +13,11 @@ import optax
 from flax import nnx
 from jax import lax
 
-from tests.funcsgd.torch_runs import Leaves, our_run
+from tests.funcsgd.torch_runs import Leaves, by_step, our_run
 
 
 def by_jit(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) -> Leaves:
-    return our_run(tx, params, list(zip(*gradients, strict=True)))
+    return our_run(tx, params, by_step(gradients))
 
 
 def _scanned(tx: optax.GradientTransformation, params: Any, gradients: Any) -> Any:
@@ -56,8 +56,8 @@ def by_nnx(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) 
         optimizer.update(model, jax.tree.unflatten(jax.tree.structure(state), g))
 
     after: list[Leaves] = [[] for _ in params]
-    for of_step in zip(*gradients, strict=True):
-        step(model, optimizer, list(of_step))
+    for of_step in by_step(gradients):
+        step(model, optimizer, of_step)
         for kept, leaf in zip(after, model.leaves, strict=True):
             kept.append(np.asarray(leaf[...]))
     return [np.stack(kept) for kept in after]

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import funcsgd
-from tests.funcsgd.torch_runs import bits, differing_bits, our_run, random_run, torch_run
+from tests.funcsgd.torch_runs import bits, by_step, differing_bits, our_run, random_run, torch_run
 
 TABLE = np.float32([0.1, 0.0, 0.037, 1.0, 1e-7])
 
@@ -74,7 +74,7 @@ def test_a_state_without_learning_rate():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parity_of_a_schedule(x64, dtype):
     params, gradients = random_run(dtype, steps=len(TABLE))
-    steps = list(zip(*gradients, strict=True))
+    steps = by_step(gradients)
     ours = our_run(funcsgd.scale_by_learning_rate(lambda count: jnp.asarray(TABLE)[count]), params, steps)
     assert differing_bits(ours, torch_run(params, steps, lambda step: {"lr": float(TABLE[step])})) == 0
 
@@ -83,7 +83,7 @@ def test_parity_of_a_schedule(x64, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parity_of_numbers_and_arrays(x64, dtype, learning_rate):
     params, gradients = random_run(dtype, steps=3)
-    steps = list(zip(*gradients, strict=True))
+    steps = by_step(gradients)
     number = learning_rate if isinstance(learning_rate, int) else float(learning_rate)
     ours = our_run(funcsgd.scale_by_learning_rate(learning_rate), params, steps)
     assert differing_bits(ours, torch_run(params, steps, lr=number)) == 0
@@ -92,6 +92,6 @@ def test_parity_of_numbers_and_arrays(x64, dtype, learning_rate):
 def test_a_direction_that_is_a_product_in_the_same_program_is_rounded_first():
     params, gradients = random_run(np.float32, steps=3)
     tx = optax.chain(optax.scale(0.3), funcsgd.scale_by_learning_rate(0.1))
-    ours = our_run(tx, params, list(zip(*gradients, strict=True)))
+    ours = our_run(tx, params, by_step(gradients))
     scaled = [jax.device_get(jnp.float32(0.3) * g) for g in gradients]
-    assert differing_bits(ours, torch_run(params, list(zip(*scaled, strict=True)), lr=0.1)) == 0
+    assert differing_bits(ours, torch_run(params, by_step(scaled), lr=0.1)) == 0

@@ -9,7 +9,7 @@ import torch
 from torch.testing._internal.common_optimizers import optim_db
 
 import funcsgd
-from tests.funcsgd.torch_runs import differing_bits, random_run
+from tests.funcsgd.torch_runs import by_step, differing_bits, random_run
 
 (SGD_IN_TORCHS_DATABASE,) = (entry for entry in optim_db if entry.optim_cls is torch.optim.SGD)
 ERRORS = SGD_IN_TORCHS_DATABASE.optim_error_inputs_func("cpu", torch.float32)
@@ -116,7 +116,7 @@ def test_parity(x64, dtype, skip):
         return optax.apply_updates(params, updates), state
 
     state = tx.init(ours)
-    for k, of_step in enumerate(zip(*gradients, strict=True)):
+    for k, of_step in enumerate(by_step(gradients)):
         of_step = [None if skip and k == i + 1 else g for i, g in enumerate(of_step)]
         for tensor, g in zip(tensors, of_step, strict=True):
             tensor.grad = None if g is None else torch.tensor(g)

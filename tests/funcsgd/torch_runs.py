@@ -49,6 +49,11 @@ def random_run(
     return [draw(*shape) for shape in shapes], [draw(steps, *shape) for shape in shapes]
 
 
+def by_step(gradients: Leaves) -> list[Leaves]:
+    """gradients[leaf][step] as gradients[step][leaf]."""
+    return [list(of_step) for of_step in zip(*gradients, strict=True)]
+
+
 def torch_run(
     params: Leaves,
     gradients: Steps,
