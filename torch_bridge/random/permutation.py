@@ -119,13 +119,14 @@ def _commit(permutation: NDArray[np.int32], latest: NDArray[np.int32], start: in
         carried[filled] = permutation[start + origin[filled]]
 
     taken = permutation[targets]
-    while overtaken.size:  # steps that share a cell, from the last to the first: each takes what the one before left
+    if overtaken.size:  # steps that share a cell with a later one, which takes what they left
         cells = targets[overtaken]
-        later = latest[cells] - start
-        latest[cells] = overtaken + start
-        last = latest[cells] == overtaken + start
-        taken[later[last]] = carried[overtaken[last]]
-        overtaken = overtaken[~last]
+        by_cell = np.argsort(cells, kind="stable")
+        cells, sharing = cells[by_cell], overtaken[by_cell]
+        follower = latest[cells] - start
+        again = np.flatnonzero(cells[:-1] == cells[1:])
+        follower[again] = sharing[again + 1]
+        taken[follower] = carried[sharing]
     taken[~moves] = carried[~moves]
 
     permutation[targets] = carried  # again the last assignment stands
@@ -157,15 +158,15 @@ def inside_out(state: State, n: int) -> tuple[NDArray[np.int64], State]:
 
         permutation[choices] = steps  # where an index is repeated, the last assignment stands
         overtaken = np.flatnonzero(permutation[choices] != steps)
+        cells = choices[overtaken]
+        by_cell = np.argsort(cells, kind="stable")
+        cells, sharing = cells[by_cell], overtaken[by_cell]
+        follower = permutation[cells] - start
+        again = np.flatnonzero(cells[:-1] == cells[1:])
+        follower[again] = sharing[again + 1]
+        copied[follower] = sharing + start
         alone = np.ones(count, bool)
-        while overtaken.size:  # steps with the same choice, from the last to the first
-            cells = choices[overtaken]
-            later = permutation[cells] - start
-            permutation[cells] = overtaken + start
-            last = permutation[cells] == overtaken + start
-            copied[later[last]] = overtaken[last] + start
-            alone[later[last]] = False
-            overtaken = overtaken[~last]
+        alone[follower] = False
 
         origin = np.where(made_here & alone, choices - start, np.arange(count))
         while not np.array_equal(further := origin[origin], origin):
