@@ -256,6 +256,7 @@ class LoaderPass(Iterator[Any]):
         self._ahead: deque[tuple[Indices, Future[Any] | None]] = deque()  # drawn, not yet given out
         threaded = loader.num_workers > 0 and loader._gather is None
         self._threads = ThreadPoolExecutor(loader.num_workers) if threaded else None
+        self._load = loader.load if loader._gather is None or loader._single else loader._gather
         if state is None:
             if loader.num_workers == 0 and loader.timeout != 0:
                 raise AssertionError("_SingleProcessDataLoaderIter requires timeout == 0")
@@ -276,8 +277,8 @@ class LoaderPass(Iterator[Any]):
             self._submit(np.array(indices, np.int64))
 
     def __next__(self) -> Any:
-        if self._loader.num_workers == 0:
-            batch = self._loader.load(next(self._indices))
+        if not self._loader.num_workers:
+            batch = self._load(next(self._indices))
         else:
             if not self._ahead:
                 if self._threads is not None:
@@ -316,7 +317,7 @@ class LoaderPass(Iterator[Any]):
         """Wait for a batch and, as torch does before it looks at it, ask for one more."""
         if future is None:
             self._ask_ahead()
-            return self._loader.load(indices)
+            return self._load(indices)
         try:
             future.exception(self._loader.timeout or None)
         except LateError:
