@@ -276,6 +276,9 @@ class LoaderPass(Iterator[Any]):
         for indices in state["ahead"]:
             self._submit(np.array(indices, np.int64))
 
+    def __len__(self) -> int:
+        return len(self._loader)
+
     def __next__(self) -> Any:
         if not self._loader.num_workers:
             batch = self._load(next(self._indices))
