@@ -21,7 +21,7 @@ from torch_bridge.random.mersenne_twister import State
 from torch_bridge.random.uniform import draw_unit_32, draw_unit_64
 
 BLOCK = 16  # torch's vectorised fill turns 16 uniforms into 16 normals
-CACHED = 2**14  # numbers transformed at a time: they stay in the processor's cache
+CACHED = 2**16  # numbers transformed at a time: they stay in the processor's cache
 
 
 def draw_normal(

@@ -40,7 +40,7 @@ def draw_normal(
         ValueError: float64, or fewer than 16 elements: torch draws those in float64, from a pair at a time.
         RuntimeError: a negative ``std``, with torch's message.
 
-    Exactness: bitwise on CPUs with FMA.
+    Exactness: bitwise on x86-64 CPUs with FMA; elsewhere the words are equal and the transform is `rounding`.
     """
     dtype = short_dtype(dtype, "normal_kernel_cpu")
     if not std >= 0:

@@ -33,7 +33,7 @@ def draw_uniform(
         ValueError: float64.
         RuntimeError: bad bounds, with torch's messages.
 
-    Exactness: bitwise on CPUs with FMA.
+    Exactness: bitwise on x86-64 CPUs with FMA; for bounds 0 and 1 everywhere, since no rounding is involved.
     """
     dtype = short_dtype(dtype, "check_uniform_bounds")
     check_bounds(low, high, dtype)
