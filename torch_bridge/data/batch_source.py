@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch_bridge.data.loader import DataLoader
-from torch_bridge.data.sampler import Indices
+from torch_bridge.data.passes import Indices
 
 
 class BatchSource:
@@ -27,8 +27,8 @@ class BatchSource:
         self._loader = loader
         self._batches: list[Indices] = []
         for _ in range(epochs):
-            loader.draw_base_seed()
-            self._batches.extend(loader.index_pass())
+            loader.order.draw_base_seed()
+            self._batches.extend(loader.order.index_pass())
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -1,20 +1,18 @@
 """Batches in torch's order: ``torch.utils.data.DataLoader``, and every draw that iterating it makes."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, cast
 
-import numpy as np
-
-from torch_bridge.data.batch_sampler import BatchPass, BatchSampler, PlainBatchPass, SinglePass
+from torch_bridge.data.batch_sampler import BatchSampler
 from torch_bridge.data.collate import default_collate
 from torch_bridge.data.dataset import gatherer
-from torch_bridge.data.sampler import Indices, RandomSampler, Sampler, SequentialSampler, packed, unpacked
-from torch_bridge.random import Generator, default_generator
+from torch_bridge.data.epoch_order import EpochOrder
+from torch_bridge.data.loader_pass import LoaderPass, Loading
+from torch_bridge.data.passes import Indices
+from torch_bridge.data.sampler import RandomSampler, SequentialSampler
+from torch_bridge.random import Generator
 
-FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers", "collate_fn")
+FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 
 class DataLoader:
@@ -117,14 +115,12 @@ class DataLoader:
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
         self.multiprocessing_context = multiprocessing_context
-        self.generator = generator
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory_device = pin_memory_device
         self.in_order = in_order
-        self._workers_seed: int | None = None
-        self._single = batch_sampler is None
-        self._gather = gatherer(dataset) if collate_fn is None else None
+        self._gather = gatherer(dataset)
+        self.order = EpochOrder(sampler, batch_sampler, generator, persistent_workers)
         self._ready = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -132,11 +128,20 @@ class DataLoader:
             raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
 
+    @property
+    def generator(self) -> Generator | None:
+        """The stream of the base seed. A sampler keeps the one that it was made with."""
+        return self.order.generator
+
+    @generator.setter
+    def generator(self, generator: Generator | None) -> None:
+        self.order.generator = generator
+
     def __len__(self) -> int:
         return len(cast(Sized, self.sampler if self.batch_sampler is None else self.batch_sampler))
 
     def __iter__(self) -> "LoaderPass":
-        return LoaderPass(self)
+        return LoaderPass(self.order, self._loading())
 
     def resume(self, state: dict[str, Any]) -> "LoaderPass":
         """Go on with an epoch that `LoaderPass.state` wrote down, at the batch after the last one delivered.
@@ -152,7 +157,7 @@ class DataLoader:
         Raises:
             ValueError: the state was written by a loader that was set up in another way.
         """
-        return LoaderPass(self, state)
+        return LoaderPass(self.order, self._loading(), state)
 
     def index_batches(self, pad: int | None = None) -> Indices:
         """Draw a whole epoch at once, for ``lax.scan`` over its rows.
@@ -174,26 +179,16 @@ class DataLoader:
                    [ 2,  3],
                    [ 4, -1]])
         """
-        self.draw_base_seed()
-        batches = list(self.index_pass())
-        width = max((batch.size for batch in batches), default=self.batch_size or 1)
-        if any(batch.size < width for batch in batches) and pad is None:
-            raise ValueError("the last batch is short: give drop_last=True to the loader or pad= to index_batches")
-        if self._single:
-            return np.array(batches, np.int64)
-        rows = np.full((len(batches), width), 0 if pad is None else pad, np.int64)
-        for row, batch in zip(rows, batches, strict=True):
-            row[: batch.size] = batch
-        return rows
+        return self.order.whole(pad)
 
     def load(self, indices: Indices) -> Any:
         """Return the batch of some indices, or, with ``batch_size=None``, the sample of one; draws nothing."""
-        if self._single:
+        if self.order.single:
             sample = self.dataset[int(indices)]
             if self.collate_fn is not None:
                 return self.collate_fn(sample)
             return list(sample) if type(sample) is tuple else sample
-        if self._gather is not None:
+        if self._gather is not None and self.collate_fn is None:
             return self._gather(indices)
         wanted = indices.tolist()
         if hasattr(self.dataset, "__getitems__"):
@@ -202,131 +197,16 @@ class DataLoader:
             samples = [self.dataset[i] for i in wanted]
         return (self.collate_fn or default_collate)(samples)
 
-    def draw_base_seed(self) -> int:
-        """Draw what torch gives its workers to seed with, as each epoch begins."""
-        if self._workers_seed is not None:
-            return self._workers_seed
-        seed = int((self.generator or default_generator).random())
-        if self.persistent_workers:
-            self._workers_seed = seed
-        return seed
-
-    def index_pass(self, state: dict[str, Any] | None = None) -> BatchPass | SinglePass | PlainBatchPass:
-        """Begin a pass over the epoch's indices, or go on with one."""
-        if isinstance(self.batch_sampler, BatchSampler):
-            return BatchPass(self.batch_sampler, state)
-        if self.batch_sampler is not None:
-            return PlainBatchPass(self.batch_sampler, state)
-        return SinglePass(self.sampler, state)
-
-    def streams(self) -> dict[str, Generator]:
-        """Return the generators that an epoch may move."""
-        streams = {"default": default_generator}
-        if self.generator is not None:
-            streams["loader"] = self.generator
-        sampler = getattr(self.batch_sampler, "sampler", self.sampler)
-        if isinstance(sampler, Sampler) and sampler.generator is not None:
-            streams["sampler"] = sampler.generator
-        return streams
-
-    def description(self) -> dict[str, Any]:
-        """Return what a resumed loader must share with the one that wrote the state."""
-        sampler = getattr(self.batch_sampler, "sampler", self.sampler)
-        return {
-            "samples": len(self.dataset),
-            "sampler": type(sampler).__name__,
-            "batch_size": getattr(self.batch_sampler, "batch_size", None),
-            "drop_last": getattr(self.batch_sampler, "drop_last", False),
-            "num_workers": self.num_workers,
-            "prefetch_factor": self.prefetch_factor,
-            "streams": sorted(self.streams()),
-        }
-
-
-class LoaderPass(Iterator[Any]):
-    """One epoch of a `DataLoader`: an iterator over its batches.
-
-    Attributes:
-        base_seed: what torch's worker ``w`` would seed ``random`` and ``torch`` with, less ``w``.
-        delivered: batches given out so far in this epoch.
-    """
-
-    def __init__(self, loader: DataLoader, state: dict[str, Any] | None = None) -> None:
-        self._loader = loader
-        self._ahead: deque[tuple[Indices, Future[Any] | None]] = deque()  # drawn, not yet given out
-        threaded = loader.num_workers > 0 and loader._gather is None
-        self._threads = ThreadPoolExecutor(loader.num_workers) if threaded else None
-        self._load = loader.load if loader._gather is None or loader._single else loader._gather
-        if state is None:
-            if loader.num_workers == 0 and loader.timeout != 0:
-                raise AssertionError("_SingleProcessDataLoaderIter requires timeout == 0")
-            self.base_seed = loader.draw_base_seed()
-            self.delivered = 0
-            self._indices = loader.index_pass()
-            for _ in range(loader.num_workers * (loader.prefetch_factor or 0)):
-                self._ask_ahead()
-            return
-        if state["loader"] != loader.description():
-            raise ValueError(f"the state is that of a loader {state['loader']}, but this one is {loader.description()}")
-        self.base_seed, self.delivered = state["base_seed"], state["delivered"]
-        loader._workers_seed = self.base_seed if loader.persistent_workers else None
-        self._indices = loader.index_pass(state["indices"])
-        for name, generator in loader.streams().items():
-            generator.state = unpacked(state["streams"][name]).state
-        for indices in state["ahead"]:
-            self._submit(np.array(indices, np.int64))
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __next__(self) -> Any:
-        if not self._loader.num_workers:
-            batch = self._load(next(self._indices))
-        else:
-            if not self._ahead:
-                if self._threads is not None:
-                    self._threads.shutdown()
-                raise StopIteration
-            batch = self._received(*self._ahead.popleft())
-        self.delivered += 1
-        return batch
-
-    def state(self) -> dict[str, Any]:
-        """Write down where the epoch stands, for ``json.dumps`` and `DataLoader.resume`.
-
-        Returns:
-            A dict of numbers, strings and lists, a few tens of kilobytes at most: generator states rather than
-            permutations.
-        """
-        return {
-            "loader": self._loader.description(),
-            "base_seed": self.base_seed,
-            "delivered": self.delivered,
-            "indices": self._indices.state(),
-            "ahead": [indices.tolist() for indices, _ in self._ahead],
-            "streams": {name: packed(generator) for name, generator in self._loader.streams().items()},
-        }
-
-    def _ask_ahead(self) -> None:
-        indices = next(self._indices, None)
-        if indices is not None:
-            self._submit(indices)
-
-    def _submit(self, indices: Indices) -> None:
-        future = None if self._threads is None else self._threads.submit(self._loader.load, indices)
-        self._ahead.append((indices, future))
-
-    def _received(self, indices: Indices, future: Future[Any] | None) -> Any:
-        """Wait for a batch and, as torch does before it looks at it, ask for one more."""
-        if future is None:
-            self._ask_ahead()
-            return self._load(indices)
-        try:
-            future.exception(self._loader.timeout or None)
-        except LateError:
-            raise RuntimeError(f"DataLoader timed out after {self._loader.timeout} seconds") from None
-        self._ask_ahead()
-        return future.result()
+    def _loading(self) -> Loading:
+        gather = None if self.order.single or self.collate_fn is not None else self._gather
+        return Loading(
+            load=gather or self.load,
+            samples=len(self.dataset),
+            workers=self.num_workers,
+            ahead=self.num_workers * (self.prefetch_factor or 0),
+            threads=gather is None,
+            timeout=self.timeout,
+        )
 
 
 def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool) -> None:

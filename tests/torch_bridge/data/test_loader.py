@@ -173,6 +173,17 @@ def test_a_collate_function_and_single_samples():
     assert list(DataLoader(range(3), batch_size=None, collate_fn=lambda i: -i)) == [0, -1, -2]
 
 
+def test_what_may_be_changed_later():
+    loader = DataLoader(np.arange(4), 2)
+    loader.collate_fn = sum
+    assert list(loader) == [1, 5]
+    loader.generator = Generator(0)
+    before = random.default_generator.state
+    list(loader)
+    assert random.default_generator.state is before
+    assert loader.generator.state.position == 2
+
+
 def test_files_are_read_on_demand_and_by_threads(tmp_path):
     paths = [tmp_path / f"{i}.npy" for i in range(10)]
     for i, path in enumerate(paths):
