@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from torch_bridge.init.fan import xavier_normal, xavier_uniform
-from torch_bridge.init.fill import zeros
+from torch_bridge.init.fill import Source, zeros
 from torch_bridge.init.layers import Tensors, layer_norm, linear, under
-from torch_bridge.random import Generator
 
 
 def multihead_attention(
@@ -22,7 +21,7 @@ def multihead_attention(
     kdim: int | None = None,
     vdim: int | None = None,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.MultiheadAttention``: the output projection draws first, and its bias is drawn and then set to 0.
@@ -76,7 +75,7 @@ def transformer_encoder_layer(
     dim_feedforward: int = 2048,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.TransformerEncoderLayer``: attention, two linear layers, two norms."""
@@ -89,7 +88,7 @@ def transformer_decoder_layer(
     dim_feedforward: int = 2048,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.TransformerDecoderLayer``: two attentions, two linear layers, three norms."""
@@ -118,7 +117,7 @@ def transformer(
     dim_feedforward: int = 2048,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Transformer``: both stacks are drawn as their layers are, then every matrix again, by Xavier's rule.
@@ -152,7 +151,7 @@ def _transformer_layer(
     nhead: int,
     dim_feedforward: int,
     bias: bool,
-    generator: Generator | None,
+    generator: Source | None,
     dtype: DTypeLike,
 ) -> Tensors:
     tensors: Tensors = {}

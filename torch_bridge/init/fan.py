@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from torch_bridge.init.fill import Shape, normal, uniform, zeros
-from torch_bridge.random import Generator
+from torch_bridge.init.fill import Shape, Source, normal, uniform, zeros
 
 LINEAR = (
     "linear",
@@ -67,7 +66,7 @@ def fan_in_and_fan_out(shape: Shape) -> tuple[int, int]:
 
 
 def xavier_uniform(
-    shape: Shape, gain: float = 1.0, generator: Generator | None = None, dtype: DTypeLike = np.float32
+    shape: Shape, gain: float = 1.0, generator: Source | None = None, dtype: DTypeLike = np.float32
 ) -> NDArray[Any]:
     """``torch.nn.init.xavier_uniform_``: uniform in ``+-sqrt(3) * gain * sqrt(2 / (fan_in + fan_out))``.
 
@@ -78,7 +77,7 @@ def xavier_uniform(
 
 
 def xavier_normal(
-    shape: Shape, gain: float = 1.0, generator: Generator | None = None, dtype: DTypeLike = np.float32
+    shape: Shape, gain: float = 1.0, generator: Source | None = None, dtype: DTypeLike = np.float32
 ) -> NDArray[Any]:
     """``torch.nn.init.xavier_normal_``: normal of deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
 
@@ -93,7 +92,7 @@ def kaiming_uniform(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
     """``torch.nn.init.kaiming_uniform_``: uniform in ``+-sqrt(3) * gain / sqrt(fan)``.
@@ -125,7 +124,7 @@ def kaiming_normal(
     a: float = 0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
     """``torch.nn.init.kaiming_normal_``: normal of deviation ``gain / sqrt(fan)``; arguments of `kaiming_uniform`.

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,6 +11,18 @@ from torch_bridge.random import Generator, default_generator
 from torch_bridge.random.layout import as_dtype, as_shape
 
 Shape = tuple[int, ...]
+
+
+class Source(Protocol):
+    """What weights are drawn from: a `torch_bridge.random.Generator`, or a traced one inside a compiled program."""
+
+    def uniform(self, size: Shape, low: float, high: float, dtype: DTypeLike, /) -> Any:
+        """Draw uniform numbers."""
+        ...
+
+    def normal(self, mean: float, std: float, size: Shape, dtype: DTypeLike, /) -> Any:
+        """Draw normal numbers."""
+        ...
 
 
 def constant(shape: Shape, val: float, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -64,7 +76,7 @@ def dirac(shape: Shape, groups: int = 1, dtype: DTypeLike = np.float32) -> NDArr
 
 
 def uniform(
-    shape: Shape, a: float = 0.0, b: float = 1.0, generator: Generator | None = None, dtype: DTypeLike = np.float32
+    shape: Shape, a: float = 0.0, b: float = 1.0, generator: Source | None = None, dtype: DTypeLike = np.float32
 ) -> NDArray[Any]:
     """``torch.nn.init.uniform_``: uniform in ``[a, b)``; see `torch_bridge.random.draw_uniform`."""
     return (generator or default_generator).uniform(as_shape(shape), a, b, dtype)
@@ -74,7 +86,7 @@ def normal(
     shape: Shape,
     mean: float = 0.0,
     std: float = 1.0,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
     """``torch.nn.init.normal_``; see `torch_bridge.random.draw_normal`."""

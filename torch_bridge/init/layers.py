@@ -2,6 +2,7 @@
 
 Each function takes its constructor's arguments and returns the layer's ``state_dict``, as a dict of NumPy arrays in
 torch's shapes and order. A model is its layers' calls in the order in which its constructor makes them.
+With a `torch_bridge.random.traced.Generator` they work inside ``jax.jit`` and ``vmap``, and return JAX arrays.
 
 Exactness: bitwise, like `torch_bridge.random.draw_uniform`; for embeddings like `torch_bridge.random.draw_normal`.
 
@@ -16,8 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from torch_bridge.init.fan import fan_in_and_fan_out, kaiming_uniform
-from torch_bridge.init.fill import Shape, normal, ones, uniform, zeros
-from torch_bridge.random import Generator
+from torch_bridge.init.fill import Shape, Source, normal, ones, uniform, zeros
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -50,7 +50,7 @@ def linear(
     out_features: int,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Linear``: weight, then bias, both within about ``+-1 / sqrt(in_features)``.
@@ -66,6 +66,7 @@ def linear(
         ``weight`` of shape ``(out, in)`` and, if asked for, ``bias`` of shape ``(out,)``.
 
     Example:
+        >>> from torch_bridge.random import Generator
         >>> linear(2, 1, generator=Generator(0))  # torch.manual_seed(0); torch.nn.Linear(2, 1).state_dict()
         {'weight': array([[-0.00529398,  0.3793229 ]], dtype=float32), 'bias': array([-0.58198076], dtype=float32)}
     """
@@ -78,7 +79,7 @@ def bilinear(
     out_features: int,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Bilinear``: weight of shape ``(out, in1, in2)``, then bias, in ``+-1 / sqrt(in1)``."""
@@ -97,7 +98,7 @@ def conv(
     bias: bool = True,
     transposed: bool = False,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Conv1d``, ``2d``, ``3d`` and ``ConvTranspose1d``, ``2d``, ``3d``: weight, then bias.
@@ -133,7 +134,7 @@ def conv1d(
     *,
     groups: int = 1,
     bias: bool = True,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Conv1d``; see `conv`."""
@@ -147,7 +148,7 @@ def conv2d(
     *,
     groups: int = 1,
     bias: bool = True,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Conv2d``; see `conv`."""
@@ -162,7 +163,7 @@ def conv3d(
     *,
     groups: int = 1,
     bias: bool = True,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Conv3d``; see `conv`."""
@@ -175,13 +176,15 @@ def embedding(
     embedding_dim: int,
     padding_idx: int | None = None,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.Embedding``: standard normal; the row of `padding_idx` is drawn and set to zero."""
-    weight = normal((num_embeddings, embedding_dim), 0.0, 1.0, generator, dtype)
-    if padding_idx is not None:
+    weight: Any = normal((num_embeddings, embedding_dim), 0.0, 1.0, generator, dtype)
+    if padding_idx is not None and isinstance(weight, np.ndarray):
         weight[padding_idx] = 0
+    elif padding_idx is not None:
+        weight = weight.at[padding_idx].set(0)
     return {"weight": weight}
 
 
@@ -230,7 +233,7 @@ def group_norm(num_groups: int, num_channels: int, affine: bool = True, *, dtype
     return layer_norm(num_channels, affine, dtype=dtype)
 
 
-def _weight_and_bias(shape: Shape, outputs: int, bias: bool, generator: Generator | None, dtype: DTypeLike) -> Tensors:
+def _weight_and_bias(shape: Shape, outputs: int, bias: bool, generator: Source | None, dtype: DTypeLike) -> Tensors:
     # torch asks for a slope of sqrt(5), which makes the bound 1 / sqrt(fan_in) but for rounding.
     tensors = {"weight": kaiming_uniform(shape, math.sqrt(5), generator=generator, dtype=dtype)}
     if bias:

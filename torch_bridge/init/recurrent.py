@@ -10,9 +10,8 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from torch_bridge.init.fill import Shape, uniform
+from torch_bridge.init.fill import Shape, Source, uniform
 from torch_bridge.init.layers import Tensors
-from torch_bridge.random import Generator
 
 
 def rnn(
@@ -22,7 +21,7 @@ def rnn(
     bias: bool = True,
     bidirectional: bool = False,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.RNN``; see `lstm`."""
@@ -36,7 +35,7 @@ def gru(
     bias: bool = True,
     bidirectional: bool = False,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.GRU``; see `lstm`. The gates are stacked as reset, update, new."""
@@ -51,7 +50,7 @@ def lstm(
     bidirectional: bool = False,
     proj_size: int = 0,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.LSTM``. The gates are stacked as input, forget, cell, output.
@@ -86,7 +85,7 @@ def cell(
     hidden_size: int,
     bias: bool = True,
     *,
-    generator: Generator | None = None,
+    generator: Source | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Tensors:
     """``torch.nn.RNNCell``, ``GRUCell`` and ``LSTMCell``, of 1, 3 and 4 gates."""
@@ -107,7 +106,7 @@ def _layers(
     bias: bool,
     bidirectional: bool,
     proj_size: int,
-    generator: Generator | None,
+    generator: Source | None,
     dtype: DTypeLike,
 ) -> Tensors:
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
@@ -131,6 +130,6 @@ def _layers(
     return _uniform(shapes, hidden_size, generator, dtype)
 
 
-def _uniform(shapes: dict[str, Shape], hidden_size: int, generator: Generator | None, dtype: DTypeLike) -> Tensors:
+def _uniform(shapes: dict[str, Shape], hidden_size: int, generator: Source | None, dtype: DTypeLike) -> Tensors:
     bound = 1.0 / math.sqrt(hidden_size)
     return {name: uniform(shape, -bound, bound, generator, dtype) for name, shape in shapes.items()}

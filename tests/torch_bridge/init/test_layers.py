@@ -1,10 +1,12 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from torch_bridge import init
-from torch_bridge.random import default_generator, fork_rng, manual_seed
+from torch_bridge.random import default_generator, fork_rng, manual_seed, traced
 
 SEEDS = (0, 1, 42, -3, 2**40 + 5)
 
@@ -153,3 +155,30 @@ def test_refused_as_torch_refuses(make_torch, make_ours, error):
     with pytest.raises(error) as ours:
         make_ours()
     assert str(ours.value) == str(theirs.value)
+
+
+def test_many_seeds_in_one_program():
+    def model(seed):
+        generator = traced.Generator(seed)
+        return init.sequential(
+            init.conv2d(1, 4, 3, generator=generator),
+            init.batch_norm(4),
+            init.embedding(5, 7, 2, generator=generator),
+            init.multihead_attention(8, 2, generator=generator),
+            init.linear(4, 3, generator=generator),
+            init.gru(3, 5, generator=generator),
+        ), generator.state
+
+    models, states = jax.jit(jax.vmap(model))(jnp.arange(4))
+    for seed in range(4):
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Embedding(5, 7, 2), nn.MultiheadAttention(8, 2)]
+        theirs = nn.Sequential(*layers, nn.Linear(4, 3), nn.GRU(3, 5)).state_dict()
+        assert models.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            if name != "1.num_batches_tracked":  # int64 in torch, int32 in JAX
+                assert np.asarray(models[name][seed]).tobytes() == tensor.numpy().tobytes(), (seed, name)
+        np.testing.assert_array_equal(
+            traced.to_host(jax.tree.map(lambda x, i=seed: x[i], states)).key,
+            torch.get_rng_state().numpy()[24:5016].view(np.uint64).astype(np.uint32),
+        )

@@ -100,6 +100,31 @@ def test_nothing_changes_where_float64_is_on(x64):
     test_integers_around_the_threshold(-(2**27), 2**28 + 12345)
 
 
+def test_a_generator_holds_the_state():
+    def run(seed):
+        g = traced.Generator(seed)
+        return (
+            g.rand(2, 3),
+            g.uniform(4, -1.0, 2.0),
+            g.randn(5, 4),
+            g.normal(1.0, 2.0, (16,), "bfloat16"),
+            g.randint(-2, 9, 3),
+            g.randperm(10),
+        )
+
+    host = Generator(6)
+    expected = (
+        host.rand(2, 3),
+        host.uniform(4, -1.0, 2.0),
+        host.randn(5, 4),
+        host.normal(1.0, 2.0, 16, "bfloat16"),
+        host.randint(-2, 9, 3, "int32"),
+        host.randperm(10, "int32"),
+    )
+    for actual, value in zip(jax.jit(run)(6), expected, strict=True):
+        assert_same_bits(actual, value)
+
+
 def test_to_and_from_the_host():
     host = Generator(9)
     host.rand(1000)

@@ -1,8 +1,8 @@
 """The same stream inside ``jax.jit``, ``lax.scan`` and ``vmap``: a hundred seeds of one run in one program.
 
-The functions are the host's, under the same names, on a `TracedState`. Shapes and bounds are static, the state and
-the seed may be traced. float32, bfloat16 and float16 come out; what torch calculates in float64 (float64 arrays, fewer
-than 16 normals) stays with the host.
+The functions are the host's, under the same names, on a `TracedState`; `Generator` holds one, as the host's does.
+Shapes and bounds are static, the state and the seed may be traced. float32, bfloat16 and float16 come out; what torch
+calculates in float64 (float64 arrays, fewer than 16 normals) stays with the host.
 
 Example:
     >>> import jax
@@ -12,6 +12,7 @@ Example:
            [0, 4, 2, 3, 1]], dtype=int32)
 """
 
+from torch_bridge.random.traced.generator import Generator as Generator
 from torch_bridge.random.traced.integers import draw_integers as draw_integers
 from torch_bridge.random.traced.mersenne_twister import TracedState as TracedState
 from torch_bridge.random.traced.mersenne_twister import draw_32 as draw_32
@@ -24,6 +25,7 @@ from torch_bridge.random.traced.permutation import draw_permutation as draw_perm
 from torch_bridge.random.traced.uniform import draw_uniform as draw_uniform
 
 __all__ = [
+    "Generator",
     "TracedState",
     "draw_32",
     "draw_integers",
