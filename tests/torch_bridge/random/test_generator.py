@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from against_torch import SEEDS, message_of
+
+from torch_bridge import random
+
+
+def test_seeds():
+    for seed in SEEDS:
+        assert random.Generator(seed).initial_seed() == torch.Generator().manual_seed(seed).initial_seed()
+    assert random.Generator().initial_seed() == torch.Generator().initial_seed()
+
+
+def test_a_seed_from_the_operating_system():
+    g = random.Generator(0)
+    first, second = g.seed(), g.seed()
+    assert first != second
+    assert g.initial_seed() == second < 2**53
+    np.testing.assert_array_equal(g.rand(3), random.Generator(second).rand(3))
+
+
+def test_methods_return_the_generator_as_in_torch():
+    g = random.Generator()
+    assert g.manual_seed(3) is g
+    assert g.set_state(g.get_state()) is g
+
+
+def test_a_clone_goes_its_own_way():
+    g = random.Generator(1)
+    clone = g.clone_state()
+    np.testing.assert_array_equal(g.rand(4), clone.rand(4))
+    g.rand(1)
+    assert g.state.position != clone.state.position
+    assert repr(clone) == "Generator(seed=1, position=4)"
+
+
+def test_the_default_generator():
+    with random.fork_rng():
+        assert random.manual_seed(5.7) is random.default_generator  # torch.manual_seed takes int() of it
+        torch.manual_seed(5.7)
+        assert random.initial_seed() == torch.initial_seed() == 5
+        np.testing.assert_array_equal(random.default_generator.randn(20), torch.randn(20).numpy())
+        np.testing.assert_array_equal(random.get_rng_state(), torch.get_rng_state().numpy())
+        state = random.get_rng_state()
+        values = random.default_generator.rand(3)
+        random.set_rng_state(state)
+        np.testing.assert_array_equal(random.default_generator.rand(3), values)
+        assert random.seed() == random.initial_seed()
+
+
+def test_fork_gives_the_state_back_also_after_an_error():
+    before = random.default_generator.state
+
+    def fail():
+        with random.fork_rng():
+            random.manual_seed(1)
+            raise KeyError("inside")
+
+    assert message_of(KeyError, fail) == "'inside'"
+    assert random.default_generator.state is before
+    with random.fork_rng(), random.fork_rng(enabled=False):
+        random.manual_seed(9)
+    assert random.default_generator.state is before
+
+
+@pytest.mark.parametrize("module", ["torch_bridge.random", "torch_bridge.data", "torch_bridge.init"])
+def test_what_an_import_does_not_bring_in(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'jax', 'flax', 'sklearn') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,155 @@
+"""One pass over an order of indices: drawn piece by piece when torch draws, left and taken up again anywhere."""
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_bridge.random import Generator, default_generator
+
+Indices = NDArray[np.int64]
+
+
+class Pass(Protocol):
+    """One pass over an order of indices that can be left and taken up again."""
+
+    def take(self, count: int) -> Indices:
+        """Return the next `count` indices, fewer at the end, drawing no earlier than they are needed."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return where the pass stands, for JSON."""
+        ...
+
+
+class Sampler(ABC):
+    """An order of indices, drawn in pieces: a permutation, a block of 32, all of it.
+
+    A subclass says where its numbers come from and what its pieces are; when they are drawn is the same for all: the
+    first with the first index, each other when an index beyond the last piece is asked for.
+    """
+
+    generator: Generator | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of indices in a pass."""
+
+    @abstractmethod
+    def piece(self, number: int, source: Generator) -> Indices | None:
+        """Draw a pass's piece of that number, from 0; None: the pass ends."""
+
+    def source(self) -> Generator:
+        """Return the generator of a new pass."""
+        return default_generator if self.generator is None else self.generator
+
+    def __iter__(self) -> "SamplerPass":
+        return SamplerPass(self)
+
+
+class SamplerPass:
+    """One pass over a `Sampler`.
+
+    Args:
+        sampler: what draws the pieces.
+        state: of an earlier pass, to go on with it. The streams that the pass shares with others must already stand
+            where they stood then.
+    """
+
+    def __init__(self, sampler: Sampler, state: dict[str, Any] | None = None) -> None:
+        self._sampler = sampler
+        self._source: Generator | None = None
+        self._before = ""  # the source's state before the present piece
+        self._number = 0
+        self._offset = 0
+        self._piece = np.empty(0, np.int64)
+        self._finished = False
+        if state is not None and state["number"]:
+            self._number, self._offset, self._finished = state["number"], state["offset"], state["finished"]
+            self._before = state["before"]
+            redrawn = sampler.piece(self._number - 1, unpacked(self._before))
+            self._piece = np.empty(0, np.int64) if redrawn is None else redrawn
+            self._source = unpacked(state["source"]) if state["source"] else sampler.generator or default_generator
+
+    def __iter__(self) -> "SamplerPass":
+        return self
+
+    def __next__(self) -> int:
+        index = self.take(1)
+        if not index.size:
+            raise StopIteration
+        return int(index[0])
+
+    def take(self, count: int) -> Indices:
+        """See `Pass`."""
+        if self._offset + count <= len(self._piece):
+            self._offset += count
+            return self._piece[self._offset - count : self._offset]
+        taken = [self._piece[self._offset :]]
+        missing = count - len(taken[0])
+        self._offset += len(taken[0])
+        while missing and not self._finished:
+            self._draw()
+            taken.append(self._piece[:missing])
+            self._offset = len(taken[-1])
+            missing -= self._offset
+        return np.concatenate(taken)
+
+    def state(self) -> dict[str, Any]:
+        """See `Pass`. The present piece is kept as the state that it was drawn from."""
+        own = None if self._source in (self._sampler.generator, default_generator) else self._source
+        return {
+            "number": self._number,
+            "offset": self._offset,
+            "finished": self._finished,
+            "before": self._before,
+            "source": "" if own is None else packed(own),
+        }
+
+    def _draw(self) -> None:
+        if self._source is None:
+            self._source = self._sampler.source()
+        self._before = packed(self._source)
+        piece = self._sampler.piece(self._number, self._source)
+        self._number += 1
+        self._finished = piece is None
+        self._piece = np.empty(0, np.int64) if piece is None else piece
+
+
+class PlainPass:
+    """One pass over any iterable of indices; it is taken up again by dropping what was taken before."""
+
+    def __init__(self, indices: Iterable[int], state: dict[str, Any] | None = None) -> None:
+        self._iterator = iter(indices)
+        self._taken = 0
+        if state is not None:
+            self.take(state["taken"])
+
+    def take(self, count: int) -> Indices:
+        """See `Pass`."""
+        taken = np.array(list(islice(self._iterator, count)), np.int64)
+        self._taken += len(taken)
+        return taken
+
+    def state(self) -> dict[str, Any]:
+        """See `Pass`."""
+        return {"taken": self._taken}
+
+
+def new_pass(indices: Iterable[int], state: dict[str, Any] | None = None) -> Pass:
+    """Begin a pass, or go on with one, over a sampler of ours or any other iterable of indices."""
+    return SamplerPass(indices, state) if isinstance(indices, Sampler) else PlainPass(indices, state)
+
+
+def packed(generator: Generator) -> str:
+    """Write a generator's 5056 bytes as text."""
+    return base64.b64encode(generator.get_state().tobytes()).decode("ascii")
+
+
+def unpacked(text: str) -> Generator:
+    """Read what `packed` wrote into a new generator."""
+    return Generator().set_state(base64.b64decode(text))
