@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from against_torch import DTYPES, assert_same_draw, message_of
 
+from tests.torch_bridge.random.against_torch import DTYPES, assert_same_draw, message_of
 from torch_bridge.random import Generator
 
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from against_torch import SEEDS, message_of
 
+from tests.torch_bridge.random.against_torch import SEEDS, message_of
 from torch_bridge import random
 
 

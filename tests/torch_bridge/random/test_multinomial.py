@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from against_torch import assert_same_draw, message_of
 
+from tests.torch_bridge.random.against_torch import assert_same_draw, message_of
 from torch_bridge.random import Generator
 
 WEIGHTS = np.random.default_rng(0).random(300)

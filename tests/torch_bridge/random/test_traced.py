@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from against_torch import SEEDS, bits, message_of
 
+from tests.torch_bridge.random.against_torch import SEEDS, bits, message_of
 from torch_bridge.random import Generator, traced
 
 SIZES = (1, 3, 17, 625, 5000)
