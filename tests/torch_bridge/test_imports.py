@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+import funcsgd
+import torch_bridge
+
 LAZY = ("torch", "flax", "sklearn")
 
 
@@ -16,6 +19,12 @@ def imported(statement):
 
 def test_importing_leaves_torch_out():
     assert imported("import funcsgd, torch_bridge, torch_bridge.cli, torch_bridge.demo") == []
+
+
+@pytest.mark.parametrize("package", [funcsgd, torch_bridge])
+def test_every_public_name_is_there(package):
+    assert sorted(package.__all__) == package.__all__
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
 @pytest.mark.parametrize("name", LAZY)
