@@ -89,7 +89,7 @@ class LoaderPass(Iterator[Any]):
             "delivered": self.delivered,
             "indices": self._indices.state(),
             "ahead": [indices.tolist() for indices, _ in self._ahead],
-            "streams": {name: packed(generator) for name, generator in self._order.streams().items()},
+            "streams": {name: packed(generator.state) for name, generator in self._order.streams().items()},
         }
 
     def _description(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class LoaderPass(Iterator[Any]):
         self._order.base_seed = self.base_seed if self._order.seed_once else None
         self._indices = self._order.index_pass(state["indices"])
         for name, generator in self._order.streams().items():  # last: a sampler of one's own may have drawn again
-            generator.state = unpacked(state["streams"][name]).state
+            generator.state = unpacked(state["streams"][name])
         for indices in state["ahead"]:
             self._submit(np.array(indices, np.int64))
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_bridge.random import Generator, default_generator
+from torch_bridge.random import Generator, State, default_generator, from_bytes, to_bytes
 
 Indices = NDArray[np.int64]
 
@@ -63,17 +63,18 @@ class SamplerPass:
     def __init__(self, sampler: Sampler, state: dict[str, Any] | None = None) -> None:
         self._sampler = sampler
         self._source: Generator | None = None
-        self._before = ""  # the source's state before the present piece
+        self._before: State | None = None  # where the source stood before the present piece
         self._number = 0
         self._offset = 0
         self._piece = np.empty(0, np.int64)
         self._finished = False
         if state is not None and state["number"]:
             self._number, self._offset, self._finished = state["number"], state["offset"], state["finished"]
-            self._before = state["before"]
-            redrawn = sampler.piece(self._number - 1, unpacked(self._before))
+            self._before = unpacked(state["before"])
+            redrawn = sampler.piece(self._number - 1, _generator(self._before))
             self._piece = np.empty(0, np.int64) if redrawn is None else redrawn
-            self._source = unpacked(state["source"]) if state["source"] else sampler.generator or default_generator
+            own = _generator(unpacked(state["source"])) if state["source"] else None
+            self._source = own or sampler.generator or default_generator
 
     def __iter__(self) -> "SamplerPass":
         return self
@@ -106,14 +107,14 @@ class SamplerPass:
             "number": self._number,
             "offset": self._offset,
             "finished": self._finished,
-            "before": self._before,
-            "source": "" if own is None else packed(own),
+            "before": "" if self._before is None else packed(self._before),
+            "source": "" if own is None else packed(own.state),
         }
 
     def _draw(self) -> None:
         if self._source is None:
             self._source = self._sampler.source()
-        self._before = packed(self._source)
+        self._before = self._source.state
         piece = self._sampler.piece(self._number, self._source)
         self._number += 1
         self._finished = piece is None
@@ -145,11 +146,17 @@ def new_pass(indices: Iterable[int], state: dict[str, Any] | None = None) -> Pas
     return SamplerPass(indices, state) if isinstance(indices, Sampler) else PlainPass(indices, state)
 
 
-def packed(generator: Generator) -> str:
-    """Write a generator's 5056 bytes as text."""
-    return base64.b64encode(generator.get_state().tobytes()).decode("ascii")
+def packed(state: State) -> str:
+    """Write a stream's 5056 bytes as text."""
+    return base64.b64encode(to_bytes(state).tobytes()).decode("ascii")
 
 
-def unpacked(text: str) -> Generator:
-    """Read what `packed` wrote into a new generator."""
-    return Generator().set_state(base64.b64decode(text))
+def unpacked(text: str) -> State:
+    """Read what `packed` wrote."""
+    return from_bytes(base64.b64decode(text))
+
+
+def _generator(state: State) -> Generator:
+    generator = Generator()
+    generator.state = state
+    return generator

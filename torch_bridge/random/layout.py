@@ -1,5 +1,6 @@
 """What kind of array a draw fills: its dtype, under torch's rules, and the order of its elements in memory."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -78,7 +79,7 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
 
 def element_count(shape: Shape) -> int:
     """Return the number of elements of a shape."""
-    return int(np.prod(as_shape(shape), dtype=np.int64))
+    return math.prod(as_shape(shape))
 
 
 def dimension_order(shape: Shape, memory_order: MemoryOrder) -> tuple[int, ...]:
@@ -116,9 +117,11 @@ def is_row_major(shape: Shape, memory_order: MemoryOrder) -> bool:
 def arrange(values: NDArray[Any], shape: Shape, memory_order: MemoryOrder) -> NDArray[Any]:
     """Shape a flat array whose elements are in memory order."""
     shape = as_shape(shape)
+    if memory_order is None:
+        return values.reshape(shape)
     order = dimension_order(shape, memory_order)
     in_memory = values.reshape([shape[d] for d in order])
-    return in_memory.transpose(np.argsort(order)) if order else in_memory
+    return in_memory.transpose(np.argsort(order)) if order else in_memory  # argsort: the inverse
 
 
 def cast(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

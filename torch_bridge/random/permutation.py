@@ -97,11 +97,12 @@ def _commit(permutation: NDArray[np.int32], latest: NDArray[np.int32], start: in
     """
     count = len(targets)
     steps = np.arange(start, start + count, dtype=np.int32)
-    moves = targets != steps  # a step that aims at itself moves nothing
-    if moves.all():
+    still = np.flatnonzero(targets == steps)  # a step that aims at itself moves nothing
+    if not still.size:
         latest[targets] = steps  # where an index is repeated, the last assignment stands
         overtaken = np.flatnonzero(latest[targets] != steps)
     else:
+        moves = targets != steps
         latest[targets[moves]] = steps[moves]
         overtaken = np.flatnonzero(moves & (latest[targets] != steps))
 
@@ -127,7 +128,7 @@ def _commit(permutation: NDArray[np.int32], latest: NDArray[np.int32], start: in
         again = np.flatnonzero(cells[:-1] == cells[1:])
         follower[again] = sharing[again + 1]
         taken[follower] = carried[sharing]
-    taken[~moves] = carried[~moves]
+    taken[still] = carried[still]
 
     permutation[targets] = carried  # again the last assignment stands
     permutation[start : start + count] = taken

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import SEEDS, message_of
+from tests.torch_bridge.random.against_torch import SEEDS, assert_same_draw, message_of
 from torch_bridge import random
 
 
@@ -73,3 +73,19 @@ def test_what_an_import_does_not_bring_in(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'flax', 'sklearn') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda g: np.nextafter(g.rand(5), np.float32(1)),  # values an ulp off
+        lambda g: (g.rand(5), g.random())[0],  # right values, a stream that went on
+        lambda g: (g.rand(5), g.randn(1), setattr(g, "state", random.from_bytes(g.get_state())))[0],  # a cached normal
+        lambda g: g.rand(5).astype(np.float64),
+        lambda g: g.rand(5, 1),
+    ],
+)
+def test_the_comparison_with_torch_sees_faults(fault):
+    assert_same_draw(lambda: torch.rand(5), lambda g: g.rand(5), seeds=(0,))
+    with pytest.raises(AssertionError):
+        assert_same_draw(lambda: torch.rand(5), fault, seeds=(0,))
