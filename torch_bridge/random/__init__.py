@@ -2,7 +2,7 @@
 
 `Generator` holds a stream and draws from it; `manual_seed` and its kin keep the default one, as ``torch.random``
 does. The ``draw_*`` functions under them are pure: state in, array and next state out. `torch_bridge.random.traced`
-has the same stream for use inside ``jax.jit``, ``scan`` and ``vmap``. Importing this needs neither torch nor JAX.
+has the same stream for use inside ``jax.jit``, ``scan`` and ``vmap``. Importing this needs no torch.
 
 Example:
     >>> from torch_bridge import random
