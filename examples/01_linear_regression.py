@@ -1,4 +1,4 @@
-"""Linear regression by gradient descent, as in the notebook: torch's random numbers and its 10,000 steps, without torch.
+"""Linear regression by gradient descent, as in the notebook: torch's numbers and its 10,000 steps, without torch.
 
 The table is the one that the notebook printed. Its author wondered why the analytical solution looks so different; the
 end says why, and shows the family of exact solutions.
