@@ -3,6 +3,13 @@
 from funcsgd.arithmetic import Exactness as Exactness
 from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
+from funcsgd.averaged_optimizer import WithAverageState as WithAverageState
+from funcsgd.averaged_optimizer import averaged_params as averaged_params
+from funcsgd.averaged_optimizer import with_average as with_average
+from funcsgd.averaging import Average as Average
+from funcsgd.averaging import AverageState as AverageState
+from funcsgd.averaging import ema as ema
+from funcsgd.averaging import swa as swa
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
@@ -40,6 +47,8 @@ from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
     "AddMomentumState",
+    "Average",
+    "AverageState",
     "Exactness",
     "MomentumSchedule",
     "ParameterGroups",
@@ -48,13 +57,16 @@ __all__ = [
     "ScaleByLearningRateState",
     "ScaleByPlateauState",
     "Schedule",
+    "WithAverageState",
     "add_momentum",
     "add_weight_decay",
+    "averaged_params",
     "chained_scheduler",
     "constant_lr",
     "cosine_annealing_lr",
     "cosine_annealing_warm_restarts",
     "cyclic_lr",
+    "ema",
     "exactness",
     "exponential_lr",
     "get_learning_rate",
@@ -74,6 +86,8 @@ __all__ = [
     "sgd",
     "sgd_from_groups",
     "step_lr",
+    "swa",
     "swalr",
     "tabulate",
+    "with_average",
 ]

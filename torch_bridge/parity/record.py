@@ -14,7 +14,8 @@ from torch_bridge.parity.builder import TraceBuilder
 from torch_bridge.parity.overhear import overhear_average, overhear_batches
 from torch_bridge.parity.trace import Array, Trace
 from torch_bridge.translate.explain import explain
-from torch_bridge.translate.optim import group_hyperparameters, parameter_names, to_numpy
+from torch_bridge.translate.optim import group_hyperparameters, parameter_names
+from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -188,7 +189,8 @@ class Recorder:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         self._close_step()
-        self.before = self._state()
+        averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
+        self.before = self._state() | averages
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
         else:

@@ -14,7 +14,7 @@ from torch_bridge.parity.envelope import Envelope, distance, one_ulp
 from torch_bridge.parity.shaking import shaken
 from torch_bridge.parity.steps import Carry, StepFunction, optax_step
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
-from torch_bridge.translate.states import with_momentum_buffers
+from torch_bridge.translate.states import with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights, same_weights
 
 Drive: TypeAlias = Literal["update", "resync", "free"]
@@ -88,7 +88,10 @@ class Replay:
         if self._drive == "resync":
             params = self._weights.to_jax(in_phase(before, "parameter"))
             buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
-            self._state = (params, with_momentum_buffers(self._state[1], params, buffers))
+            opt_state = with_momentum_buffers(self._state[1], params, buffers)
+            if averages := in_phase(before, "average"):
+                opt_state = with_averages(opt_state, self._weights.to_jax(averages))
+            self._state = (params, opt_state)
         state, start = self._state, time.perf_counter()
         self._state, observed = jax.block_until_ready(self._step(state, batch))  # type: ignore[no-untyped-call]
         if self._calls:
@@ -138,7 +141,7 @@ class Replay:
                 values[phase] = np.asarray(value)
             else:
                 for name, array in self._weights.to_torch(value).items():
-                    rests = gradients is not None and name not in gradients and phase != "parameter"
+                    rests = gradients is not None and name not in gradients and phase not in ("parameter", "average")
                     if not rests and (phase != "momentum" or bool(started.get(name, True))):
                         values[f"{phase}/{name}"] = array
         return values
@@ -251,7 +254,7 @@ def _same_bits(reference: Trace, candidate: Trace) -> bool:
     return all(
         reference.same_bits(candidate, key, t)
         for key in candidate.steps
-        if phase_of(key) in ("momentum", "parameter") and name_of(key)
+        if phase_of(key) in ("momentum", "parameter", "average") and name_of(key)
         for t in range(candidate.n_steps)
         if reference.has(key, t) or candidate.has(key, t)
     )

@@ -7,6 +7,7 @@ import jax
 import optax
 
 import funcsgd
+from funcsgd import AverageState
 from torch_bridge.parity.tap import TapState
 from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
 
@@ -44,6 +45,8 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         if (momentum := momentum_buffers(opt_state, params)) is not None:
             observed["momentum"], observed["started"] = momentum
         observed["parameter"] = params
+        if nodes_of(opt_state, AverageState):
+            observed["average"] = funcsgd.averaged_params(opt_state, params)
         return (params, opt_state), observed
 
     return step

@@ -129,14 +129,14 @@ class Trace:
         return {key: value for key, value in values.items() if value is not None}
 
     def before(self, step: int) -> dict[str, Array]:
-        """Return the state in which a step began: ``parameter/NAME`` and the ``momentum/NAME`` that existed.
+        """Return the state in which a step began: parameters, and the momentum buffers and averages that existed.
 
         Raises:
             ValueError: the trace holds only digests of that state; `torch_bridge.restore` can rebuild it.
         """
         state = dict(self.initial)
         for key in self.steps:
-            if phase_of(key) not in ("parameter", "momentum"):
+            if phase_of(key) not in ("parameter", "momentum", "average"):
                 continue
             earlier = [t for t in range(step) if self.has(key, t)] if key in self.present else [step - 1] * (step > 0)
             if earlier:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import numpy as np
-import numpy.typing as npt
 import optax
 
 import funcsgd
 from torch_bridge.translate.states import with_momentum_buffers
+from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -65,18 +64,6 @@ def parameter_names(
             count += 1
         names.append(row)
     return names
-
-
-def to_numpy(tensor: "torch.Tensor") -> npt.NDArray[Any]:
-    """Return a copy of a tensor as a NumPy array; bfloat16 becomes ml_dtypes' bfloat16."""
-    import torch
-
-    host = tensor.detach().cpu()
-    if host.dtype == torch.bfloat16:
-        import ml_dtypes
-
-        return host.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
-    return np.array(host.numpy())
 
 
 def group_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,23 +1,25 @@
-"""A whole recipe, optimizer and scheduler, from torch to funcsgd and back, with the state it is in."""
+"""A whole recipe, optimizer, scheduler and average, from torch to funcsgd and back, with the state it is in."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from funcsgd import AddMomentumState, ScaleByLearningRateState
+from funcsgd import AddMomentumState, AverageState, ScaleByLearningRateState, WithAverageState, with_average
 from funcsgd.schedules import Schedule, per_epoch, tabulate
 from funcsgd.schedules.one_cycle import OneCycleLR
 from torch_bridge.translate.lr_scheduler import advanced, epochs_done, schedules_from_torch
 from torch_bridge.translate.optim import Translated, parameter_names, sgd_from_torch
 from torch_bridge.translate.states import momentum_buffers, nodes_of
+from torch_bridge.translate.swa_utils import average_from_torch, average_to_torch
+from torch_bridge.translate.tensors import to_tensor
 
 if TYPE_CHECKING:
     import torch
     from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.swa_utils import AveragedModel
 
 
 class TorchState(NamedTuple):
@@ -27,27 +29,31 @@ class TorchState(NamedTuple):
         model: torch name -> tensor; the parameters only, so load it with ``strict=False`` where there are buffers.
         optimizer: of the optimizer.
         scheduler: of the scheduler; None without one.
+        average: of the AveragedModel; None where the state has no average.
     """
 
     model: dict[str, "torch.Tensor"]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
+    average: dict[str, "torch.Tensor"] | None
 
 
 def from_torch(
     optimizer: "torch.optim.Optimizer",
     scheduler: "LRScheduler | None" = None,
+    average: "AveragedModel | None" = None,
     *,
     named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
     steps_per_epoch: int = 1,
     epochs: int = 1000,
     steps_done: int | None = None,
 ) -> Translated:
-    """Translate a torch.optim.SGD and its scheduler, in whatever state they are, into a funcsgd rule with its state.
+    """Translate a torch recipe, in whatever state it is, into a funcsgd rule with parameters and state.
 
     Args:
         optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``.
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR.
+        average: an ``AveragedModel`` that is updated after each ``optimizer.step()``; see `average_from_torch`.
         named_parameters: ``model.named_parameters()``, unless the optimizer was made with names. Without either, the
             parameters are called "0", "1", ...
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``; 1 if it is stepped in each.
@@ -68,6 +74,27 @@ def from_torch(
     Differs from torch in: parameters with ``fused=True`` follow the for-loop implementation, which differs from fused
     in the last ``n % 8`` elements.
     """
+    made = _scheduled(optimizer, scheduler, named_parameters, steps_per_epoch, epochs, steps_done)
+    if average is None:
+        return made
+    followed = average_from_torch(average)
+    if set(followed.state.average) != set(made.params):
+        raise ValueError(
+            f"the average has {', '.join(followed.state.average)}, the optimizer {', '.join(made.params)}: pass "
+            "named_parameters of the model, and average no parameter that is not trained"
+        )
+    state = WithAverageState(made.state, followed.state)
+    return made._replace(tx=with_average(made.tx, followed.average), state=state)
+
+
+def _scheduled(
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "LRScheduler | None",
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None,
+    steps_per_epoch: int,
+    epochs: int,
+    steps_done: int | None,
+) -> Translated:
     if scheduler is None:
         return sgd_from_torch(optimizer, named_parameters)
     overrides = [_hyperparameters(s, steps_per_epoch, epochs) for s in schedules_from_torch(scheduler)]
@@ -139,7 +166,7 @@ def to_torch(
     buffers, started = found if found is not None else ({}, {})
     made: dict[str, Any] = optimizer.state_dict()
     made["state"] = {
-        index: {"momentum_buffer": _tensor(buffers[name])}
+        index: {"momentum_buffer": to_tensor(buffers[name])}
         for index, name in enumerate(flat)
         if buffers.get(name) is not None and bool(started[name])
     }
@@ -150,13 +177,6 @@ def to_torch(
         scheduled = moved.state_dict()
         for group, now in zip(made["param_groups"], groups, strict=True):
             group.update({key: value for key, value in now.items() if key != "params"})
-    return TorchState({name: _tensor(params[name]) for name in flat}, made, scheduled)
-
-
-def _tensor(array: jax.Array) -> "torch.Tensor":
-    import torch
-
-    host = np.array(array)
-    if host.dtype.name == "bfloat16":
-        return torch.from_numpy(host.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(host)
+    averages = nodes_of(state, AverageState)
+    averaged = average_to_torch(averages[0]) if averages else None
+    return TorchState({name: to_tensor(params[name]) for name in flat}, made, scheduled, averaged)

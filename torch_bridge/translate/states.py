@@ -1,4 +1,4 @@
-"""Momentum buffers and taps inside an optax state: found, read and written, whatever chain or partition holds them."""
+"""What an optax state holds, momentum buffers, averages and taps: found, read and written, wherever it is nested."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcsgd import AddMomentumState
+from funcsgd import AddMomentumState, AverageState
 
 
 def nodes_of(opt_state: optax.OptState, kind: type | tuple[type, ...]) -> list[Any]:
@@ -99,3 +99,12 @@ def with_momentum_buffers(opt_state: optax.OptState, params: Any, buffers: Any) 
         return node._replace(trace=tree)
 
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, _MOMENTUM))
+
+
+def with_averages(opt_state: optax.OptState, averages: Any) -> optax.OptState:
+    """Return ``opt_state`` with the average that `funcsgd.with_average` keeps replaced; its counts rest."""
+
+    def replace(node: Any) -> Any:
+        return node._replace(average=averages) if isinstance(node, AverageState) else node
+
+    return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, AverageState))

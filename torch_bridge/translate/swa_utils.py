@@ -1,0 +1,98 @@
+"""torch.optim.swa_utils.AveragedModel <-> funcsgd's averages."""
+
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+import funcsgd
+from funcsgd import Average, AverageState
+from torch_bridge.translate.tensors import to_numpy, to_tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.swa_utils import AveragedModel
+
+
+class TranslatedAverage(NamedTuple):
+    """What `average_from_torch` makes of an AveragedModel.
+
+    Attributes:
+        average: `funcsgd.ema` or `funcsgd.swa`.
+        state: where it stands; averages by torch name.
+    """
+
+    average: Average
+    state: AverageState
+
+
+def average_from_torch(averaged: "AveragedModel") -> TranslatedAverage:
+    """Translate an AveragedModel, in whatever state it is.
+
+    Args:
+        averaged: made with one of torch's averaging functions, with none (the equal average), or with an ``avg_fn`` of
+            one's own that weighs average and parameter by constants, such as
+            ``lambda avg, param, _: 0.99 * avg + 0.01 * param``.
+
+    Returns:
+        `TranslatedAverage`.
+
+    Raises:
+        TypeError: the averaging function is none of these.
+        ValueError: the model has buffers that are to be averaged (``use_buffers=True``), which are no parameters.
+
+    Exactness: bitwise.
+    """
+    if averaged.use_buffers and any(True for _ in averaged.module.buffers()):
+        raise ValueError("buffers that are averaged have no place among parameters: follow them with funcsgd.ema")
+    values = {name: jnp.asarray(to_numpy(parameter)) for name, parameter in averaged.module.named_parameters()}
+    n = jnp.int32(int(averaged.n_averaged))
+    return TranslatedAverage(_rule(averaged), AverageState(n, n, values, ()))
+
+
+def _rule(averaged: "AveragedModel") -> Average:
+    function = averaged.multi_avg_fn or averaged.avg_fn
+    if function is None:
+        return funcsgd.swa()
+    name = getattr(function, "__qualname__", "").partition(".")[0]
+    if getattr(function, "__module__", "") == "torch.optim.swa_utils":
+        if name == "get_swa_avg_fn":
+            return funcsgd.swa()
+        if name == "get_swa_multi_avg_fn":
+            return funcsgd.swa(lerp=True)
+        decay = float(inspect.getclosurevars(inspect.unwrap(function)).nonlocals["decay"])
+        return funcsgd.ema(decay, lerp=name == "get_ema_multi_avg_fn")
+    if averaged.multi_avg_fn is None and (weights := _constant_weights(function)) is not None:
+        return funcsgd.ema(*weights)
+    raise TypeError(
+        f"the averaging function {getattr(function, '__qualname__', function)!r} is none of torch's, nor does it weigh "
+        "average and parameter by constants: it has no equivalent"
+    )
+
+
+def _constant_weights(function: Any) -> tuple[float, float] | None:
+    """The weights of ``decay * average + weight * parameter``, asked of the function and proved on random tensors."""
+    import torch
+
+    try:
+        decay, weight = float(function(1.0, 0.0, 1)), float(function(0.0, 1.0, 1))
+        generator = torch.Generator().manual_seed(0)
+        for n in (1, 7):
+            a, x = torch.randn(2, 1001, generator=generator)
+            if not torch.equal(function(a, x, torch.tensor(n)), decay * a + weight * x):
+                return None
+    except (TypeError, AttributeError, RuntimeError):  # it takes tensors only, or looks at their values
+        return None
+    return (decay, weight) if 0 <= decay <= 1 else None
+
+
+def average_to_torch(state: AverageState) -> dict[str, "torch.Tensor"]:
+    """Return the ``state_dict`` of an AveragedModel that stands where a funcsgd average stands.
+
+    Args:
+        state: an `AverageState` with averages by torch name.
+    """
+    import torch
+
+    averages = {f"module.{name}": to_tensor(value) for name, value in state.average.items()}
+    return {"n_averaged": torch.tensor(int(state.n_averaged)), **averages}

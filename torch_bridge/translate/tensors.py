@@ -1,0 +1,30 @@
+"""torch tensors <-> NumPy arrays, bit for bit, bfloat16 too."""
+
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_numpy(tensor: "torch.Tensor") -> npt.NDArray[Any]:
+    """Return a copy of a tensor as a NumPy array; bfloat16 becomes ml_dtypes' bfloat16."""
+    import torch
+
+    host = tensor.detach().cpu()
+    if host.dtype == torch.bfloat16:
+        return host.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
+    return np.array(host.numpy())
+
+
+def to_tensor(array: Any) -> "torch.Tensor":
+    """Return a tensor with a copy of an array, NumPy's or JAX's."""
+    import torch
+
+    host = np.array(array)
+    if host.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(host.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(host)
