@@ -1,0 +1,95 @@
+"""The lecture's Minimal Working Example: momentum, weight decay, cosine annealing and EMA on a linear regression.
+
+Runs without torch: data, initial weights and batches are drawn as torch draws them after manual_seed(42), and the
+averages of the parameters are those of AveragedModel. Where torch is installed the lecture's own script runs beside it
+(minimal_working_example_in_torch.py), and every printed number is compared. Writes 03_minimal_working_example.png.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import funcsgd
+from torch_bridge import data, init, random
+
+EPOCHS, STEPS_PER_EPOCH = 50, 25
+stream = random.manual_seed(42)
+w_true, b_true, features = stream.randn(5, 1), stream.randn(1), stream.randn(1000, 5)
+# features @ w_true, its five products added in the order of torch's matrix library (measured on x86-64 with AVX-512).
+p = (features * w_true.T).T[..., None]
+first = (features[:, 1:2].astype(np.float64) * w_true[1] + p[0]).astype(np.float32)  # a fused multiply-add
+targets = (first + p[3]) + (p[2] + p[4]) + b_true + np.float32(0.5) * stream.randn(1000, 1)
+train_set = data.ArrayDataset(features[:800], targets[:800])
+val_set = data.ArrayDataset(features[800:], targets[800:])
+train_loader = data.DataLoader(train_set, batch_size=32, shuffle=True)
+val_loader = data.DataLoader(val_set, batch_size=64)
+
+params = jax.tree.map(jnp.asarray, init.linear(5, 1))
+schedule = funcsgd.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
+learning_rate = funcsgd.per_epoch(funcsgd.tabulate(schedule, EPOCHS), STEPS_PER_EPOCH)
+sgd = funcsgd.sgd(learning_rate, momentum=0.9, weight_decay=1e-4)
+tx = funcsgd.with_average(sgd, funcsgd.ema(0.99, 0.01))  # the lecture's 0.99 * avg + 0.01 * param
+state = tx.init(params)
+
+
+def mean_squared_error(params, batch):
+    x, y = batch
+    return ((x @ params["weight"].T + params["bias"] - y) ** 2).mean()
+
+
+@jax.jit
+def step(params, state, batch):
+    loss, grads = jax.value_and_grad(mean_squared_error)(params, batch)
+    updates, state = tx.update(grads, state, params)
+    return optax.apply_updates(params, updates), state, loss
+
+
+def validate(params):
+    losses = [float(mean_squared_error(params, batch)) * len(batch[0]) for batch in val_loader]
+    return sum(losses) / len(val_set)
+
+
+rates = schedule.table(EPOCHS + 1)
+history, lines = [], []
+for epoch in range(EPOCHS):
+    train_loss = 0.0
+    for batch in train_loader:
+        params, state, loss = step(params, state, batch)
+        train_loss += float(loss) * len(batch[0])
+    average = funcsgd.averaged_params(state)
+    history.append((train_loss / len(train_set), validate(params), validate(average)))
+    if (epoch + 1) % 5 == 0:
+        lines.append(f"Epoch {epoch + 1}/{EPOCHS}, LR: {rates[epoch + 1]:.4f}")
+        lines += [
+            f"  {name}: {v:.6f}"
+            for name, v in zip(("Train Loss", "Val Loss", "EMA Val Loss"), history[-1], strict=True)
+        ]
+
+lines += ["", "True weights vs. Learned weights:"]
+weights = zip(w_true.ravel(), np.asarray(params["weight"][0]), np.asarray(average["weight"][0]), strict=True)
+lines += [f"  w{i}: True={t:.4f}, Model={m:.4f}, EMA={e:.4f}" for i, (t, m, e) in enumerate(weights)]
+model_bias, ema_bias = params["bias"].item(), average["bias"].item()
+lines.append(f"  bias: True={b_true.item():.4f}, Model={model_bias:.4f}, EMA={ema_bias:.4f}")
+print("\n".join(lines))
+
+if importlib.util.find_spec("torch"):
+    from minimal_working_example_in_torch import run
+
+    other = [f"{theirs!r} for {ours!r}" for ours, theirs in zip(lines, run(), strict=True) if ours != theirs]
+    print("\nPyTorch prints", "\n".join(other) or "the same.")
+if importlib.util.find_spec("matplotlib"):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    losses, rate = figure.subplots(2, 1)
+    for values, label in zip(zip(*history, strict=True), ("Train Loss", "Val Loss", "EMA Val Loss"), strict=True):
+        losses.plot(values, label=label)
+    losses.set(xlabel="Epoch", ylabel="Loss", title="Training and Validation Loss")
+    losses.legend(frameon=False)
+    rate.plot(rates[1:])
+    rate.set(xlabel="Epoch", ylabel="Learning Rate", title="Learning Rate Schedule")
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=110)
