@@ -1,7 +1,7 @@
 """A whole recipe, optimizer, scheduler and average, from torch to funcsgd and back, with the state it is in."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from funcsgd.schedules.one_cycle import OneCycleLR
 from torch_bridge.translate.lr_scheduler import advanced, epochs_done, schedules_from_torch
 from torch_bridge.translate.optim import Translated, parameter_names, sgd_from_torch
 from torch_bridge.translate.states import momentum_buffers, nodes_of
-from torch_bridge.translate.swa_utils import average_from_torch, average_to_torch
+from torch_bridge.translate.swa_utils import TranslatedAverage, average_from_torch, average_to_torch
 from torch_bridge.translate.tensors import to_tensor
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class TorchState(NamedTuple):
     average: dict[str, "torch.Tensor"] | None
 
 
+@overload
 def from_torch(
     optimizer: "torch.optim.Optimizer",
     scheduler: "LRScheduler | None" = None,
@@ -47,11 +48,26 @@ def from_torch(
     steps_per_epoch: int = 1,
     epochs: int = 1000,
     steps_done: int | None = None,
-) -> Translated:
+) -> Translated: ...
+@overload
+def from_torch(optimizer: "LRScheduler") -> list[Schedule]: ...
+@overload
+def from_torch(optimizer: "AveragedModel") -> TranslatedAverage: ...
+def from_torch(
+    optimizer: "torch.optim.Optimizer | LRScheduler | AveragedModel",
+    scheduler: "LRScheduler | None" = None,
+    average: "AveragedModel | None" = None,
+    *,
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
+    steps_per_epoch: int = 1,
+    epochs: int = 1000,
+    steps_done: int | None = None,
+) -> Translated | list[Schedule] | TranslatedAverage:
     """Translate a torch recipe, in whatever state it is, into a funcsgd rule with parameters and state.
 
     Args:
-        optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``.
+        optimizer: a ``torch.optim.SGD``; groups with their own hyperparameters become an ``optax.partition``. A
+            scheduler alone gives a list of schedules, one for each group, an ``AveragedModel`` alone its average.
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR.
         average: an ``AveragedModel`` that is updated after each ``optimizer.step()``; see `average_from_torch`.
         named_parameters: ``model.named_parameters()``, unless the optimizer was made with names. Without either, the
@@ -62,7 +78,8 @@ def from_torch(
             stands between two epochs.
 
     Returns:
-        `Translated`: unpack it as ``tx, params, state``. `schedules_from_torch` gives the schedules alone.
+        `Translated`: unpack it as ``tx, params, state``. Of a scheduler alone a list of `Schedule`, of an
+        ``AveragedModel`` alone a `TranslatedAverage`.
 
     Raises:
         TypeError: the optimizer is not torch.optim.SGD, or the scheduler has no equivalent.
@@ -74,6 +91,13 @@ def from_torch(
     Differs from torch in: parameters with ``fused=True`` follow the for-loop implementation, which differs from fused
     in the last ``n % 8`` elements.
     """
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.swa_utils import AveragedModel
+
+    if isinstance(optimizer, LRScheduler):
+        return schedules_from_torch(optimizer)
+    if isinstance(optimizer, AveragedModel):
+        return average_from_torch(optimizer)
     made = _scheduled(optimizer, scheduler, named_parameters, steps_per_epoch, epochs, steps_done)
     if average is None:
         return made

@@ -1,6 +1,7 @@
 import jax
 import optax
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,3 +92,11 @@ def test_counts_that_do_not_fit_are_refused():
     train(*parts, range(6), 3)
     with pytest.raises(ValueError, match=r"after 6 steps, 2 to an epoch, .* epoch 3, but it stands at 2"):
         torch_bridge.from_torch(*parts[1:], steps_per_epoch=2, steps_done=6)
+
+
+def test_a_scheduler_or_an_average_alone():
+    parameters, _, scheduler = make("cosine")
+    first, second = torch_bridge.from_torch(scheduler)
+    assert (first.table(1)[0], second.table(1)[0]) == (0.1, 0.3)
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.ParameterDict(parameters))
+    assert sorted(torch_bridge.from_torch(averaged).state.average) == ["a", "b"]
