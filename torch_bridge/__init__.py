@@ -1,5 +1,8 @@
 """Checks that JAX training matches PyTorch step for step, and draws what torch draws, without torch."""
 
+from torch_bridge import data as data
+from torch_bridge import init as init
+from torch_bridge import random as random
 from torch_bridge.parity.envelope import Envelope as Envelope
 from torch_bridge.parity.record import Recorder as Recorder
 from torch_bridge.parity.record import record as record
@@ -31,9 +34,12 @@ __all__ = [
     "Translated",
     "Weights",
     "compare",
+    "data",
     "explain",
     "from_torch",
+    "init",
     "linear_weights",
+    "random",
     "record",
     "replay",
     "restore",

@@ -1,0 +1,69 @@
+"""Gradients that a script clips: recorded before and after, replayed by a rule that clips."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+import torch
+
+import funcsgd
+import torch_bridge
+from tests.torch_bridge.small_run import make
+
+
+def clipping(limit):
+    """clip_grad_value_, as an optax stage: a clamp has no rounding of its own."""
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda g: jnp.clip(g, -limit, limit), updates))
+
+
+@pytest.fixture(scope="module")
+def trace():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clipped=True)
+    for _ in range(2):
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            torch.nn.utils.clip_grad_value_(model.parameters(), 0.05)
+            optimizer.step()
+    return recorder.trace()
+
+
+def rule(limit):
+    rest = (
+        funcsgd.add_weight_decay(1e-2),
+        torch_bridge.tap("weight_decay"),
+        funcsgd.add_momentum(0.9),
+        funcsgd.scale_by_learning_rate(0.1),
+    )
+    return optax.chain(clipping(limit), torch_bridge.tap("clip"), *rest)
+
+
+def test_gradients_are_recorded_before_and_after(trace):
+    before, after = trace.steps["gradient/0.weight"], trace.steps["clip/0.weight"]
+    assert abs(before).max() > 0.05
+    assert (after == before.clip(-0.05, 0.05)).all()
+
+
+def test_the_rule_that_clips_is_bitwise(trace):
+    report = torch_bridge.compare(trace, torch_bridge.replay(trace, rule(0.05), drive="update"))
+    assert report.verdict == "bitwise"
+    assert [row.phase for row in report.rows][:3] == ["gradient", "clip", "weight_decay"]
+
+
+def test_another_limit_is_found_in_the_phase_clip(trace):
+    report = torch_bridge.compare(trace, torch_bridge.replay(trace, rule(0.051), drive="update"))
+    assert (report.verdict, report.divergence.phase) == ("diverged", "clip")
+
+
+def test_a_digested_trace_with_clipping_is_restored_by_its_rule(trace):
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clipped=True, digest_every=100)
+    for _ in range(2):
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            torch.nn.utils.clip_grad_value_(model.parameters(), 0.05)
+            optimizer.step()
+    restored = torch_bridge.restore(recorder.trace(), rule(0.05))
+    assert torch_bridge.compare(trace, restored).verdict == "bitwise"
