@@ -129,4 +129,5 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
             f"no learning rate in a state of type {type(state).__name__}: build the optimizer with funcsgd.sgd, "
             "funcsgd.scale_by_learning_rate or optax.inject_hyperparams"
         )
+    rates = [jnp.asarray(rate) for rate in rates]  # flax's nnx keeps them in variables
     return rates[0] if len(rates) == 1 else rates

@@ -44,7 +44,10 @@ def sgd(
 
     Exactness: bitwise for float32 and float64 under ``jit`` on an x86-64 CPU with FMA, given equal gradients, against
     torch's for-loop and foreach implementations (fused: outside the last ``n % 8`` elements of a parameter); complex64
-    bitwise for finite values; bfloat16, float16 and every rule on GPU and TPU `rounding`.
+    bitwise for finite values, the signs of zeros apart; bfloat16, float16 and every rule on GPU and TPU `rounding`.
+    XLA's CPU backend takes subnormal numbers for zeros, as torch does after ``torch.set_flush_denormal(True)``. NaN is
+    NaN, of whatever sign and payload. A wrapper that computes after the last stage, such as ``optax.MultiSteps`` or
+    ``optax.apply_if_finite``, can cost a rounding: put it around the stages before `scale_by_learning_rate`.
 
     Source: ``torch/optim/sgd.py``, ``_single_tensor_sgd``, torch 2.13.0.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from flax.training.train_state import TrainState
 
 import funcsgd
@@ -70,6 +71,16 @@ def test_the_learning_rate_is_read_through_every_wrapper(name):
     found = funcsgd.get_learning_rate(EVERY[name].init([jnp.asarray(p) for p in PARAMS]))
     expected = [LR, LR] if name == "partition" else LR
     assert np.array_equal(np.float32(found), np.float32(expected))
+
+
+def test_the_learning_rate_is_read_from_nnxs_optimizer():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.ones(3))
+
+    found = funcsgd.get_learning_rate(nnx.Optimizer(Model(), SGD, wrt=nnx.Param).opt_state)
+    assert isinstance(found, jax.Array)
+    assert found == np.float32(LR)
 
 
 def test_an_injected_learning_rate_can_be_set():
