@@ -13,7 +13,8 @@ from tests.funcsgd.torch_runs import by_step, differing_bits, legal_flags, name_
 LR = 0.0137
 DTYPES = {"bfloat16": (ml_dtypes.bfloat16, torch.bfloat16), "float16": (np.float16, torch.float16)}
 SHAPES = ((1,), (33,), (4099,))
-every_flag = pytest.mark.parametrize("flags", list(legal_flags()), ids=name_of)
+FLAGS = [flags for flags in legal_flags() if flags["momentum"] in (0.0, 0.9)]
+every_flag = pytest.mark.parametrize("flags", FLAGS, ids=name_of)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 

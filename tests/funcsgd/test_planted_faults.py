@@ -76,9 +76,23 @@ def test_faults_are_found(name):
     assert differences(tx, **flags) > 0
 
 
-def test_removing_rounded_is_found(monkeypatch):
+@pytest.mark.parametrize("flags", [{"momentum": 0.9}, IN_TORCH, {"momentum": 0.37, "nesterov": True}], ids=str)
+def test_removing_rounded_is_found(monkeypatch, flags):
     monkeypatch.setattr("funcsgd.arithmetic.rounded", lambda x: x)  # every rule rounds through this module
-    assert differences(funcsgd.sgd(LR, **IN_TORCH), **IN_TORCH) > 0
+    assert differences(funcsgd.sgd(LR, **flags), **flags) > 0
+
+
+def test_a_last_stage_whose_factors_the_compiler_joins_is_found(monkeypatch):
+    """``(0.3 * g) * lr`` would become ``g * (0.3 * lr)``: one rounding where torch has two."""
+
+    def found():
+        ours = our_run(optax.chain(optax.scale(0.3), learning_rate(LR)), PARAMS, STEPS)
+        halfway = [[np.float32(0.3) * g for g in of_step] for of_step in STEPS]
+        return differing_bits(ours, torch_run(PARAMS, halfway, lr=LR))
+
+    assert found() == 0
+    monkeypatch.setattr("funcsgd.learning_rate.bare_product", lambda y, alpha: y * jnp.asarray(alpha, y.dtype))
+    assert found() > 0
 
 
 def test_eager_rounding_is_found():
