@@ -52,8 +52,14 @@ def test_a_run_that_moved_ends_as_the_run_that_stayed(x64, name):
     assert rate == moved_rate
 
 
-@given(st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MOVES = given(
+    st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)
+)
+EXAMPLES = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+@MOVES
+@settings(max_examples=15, **EXAMPLES)
 def test_at_any_step(x64, name, steps_per_epoch, before, between, after):
     stayed, moved, rate, moved_rate = there_and_back(name, steps_per_epoch, before, between, after)
     assert stayed == moved
@@ -61,12 +67,12 @@ def test_at_any_step(x64, name, steps_per_epoch, before, between, after):
 
 
 @pytest.mark.thorough
-def test_at_any_step_many_times(x64):
-    inner = test_at_any_step.hypothesis.inner_test
-    args = (
-        st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)
-    )  # fmt: skip
-    settings(max_examples=150, deadline=None)(given(*args)(lambda *drawn: inner(None, *drawn)))()
+@MOVES
+@settings(max_examples=200, **EXAMPLES)
+def test_at_any_step_many_times(x64, name, steps_per_epoch, before, between, after):
+    stayed, moved, rate, moved_rate = there_and_back(name, steps_per_epoch, before, between, after)
+    assert stayed == moved
+    assert rate == moved_rate
 
 
 def test_to_torch_changes_nothing_it_is_given(x64):
