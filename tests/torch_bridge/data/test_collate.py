@@ -1,6 +1,7 @@
 from collections import OrderedDict
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,6 @@ def test_as_torch_collates(batch):
 
 
 def test_arrays_of_other_libraries():
-    jnp = pytest.importorskip("jax.numpy")
     assert default_collate([jnp.ones(2), jnp.zeros(2)]).tolist() == [[1, 1], [0, 0]]
 
 
