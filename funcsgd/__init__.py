@@ -3,6 +3,10 @@
 from funcsgd.arithmetic import Exactness as Exactness
 from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
+from funcsgd.averaging import Average as Average
+from funcsgd.averaging import AverageState as AverageState
+from funcsgd.averaging import ema as ema
+from funcsgd.averaging import swa as swa
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
@@ -15,15 +19,19 @@ from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
     "AddMomentumState",
+    "Average",
+    "AverageState",
     "Exactness",
     "ParameterGroups",
     "ScaleByLearningRateState",
     "add_momentum",
     "add_weight_decay",
+    "ema",
     "exactness",
     "get_learning_rate",
     "rounded",
     "scale_by_learning_rate",
     "sgd",
     "sgd_from_groups",
+    "swa",
 ]

@@ -2,7 +2,8 @@
 
 torch computes ``x + alpha * y`` in one rounding (a fused multiply-add) and ``momentum * buffer`` in a rounding of
 its own. XLA's CPU compiler fuses every ``a * b + c`` it can see under ``jit``, so JAX agrees with torch by itself
-except where torch rounds twice. `rounded` is the mark for those places, and the only trick in this library.
+except where torch rounds twice. `rounded` is the mark for those places; `divided` keeps XLA from multiplying by a
+reciprocal. There are no other tricks in this library.
 """
 
 from fractions import Fraction
@@ -69,6 +70,31 @@ def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
         return jax.lax.complex(scaled(x.real, factor), scaled(x.imag, factor))
     dtype = compute_dtype(x.dtype)
     return rounded(x.astype(dtype) * jnp.asarray(factor, dtype)).astype(x.dtype)
+
+
+def divided(x: jax.Array, divisor: ArrayLike) -> jax.Array:
+    """``fl(x / divisor)``: torch's ``x.div_(divisor)``.
+
+    XLA replaces the quotient of an array and a scalar by a product with the scalar's reciprocal, which rounds twice.
+    Here the divisor takes the sign of each ``x``, so that it is no longer one scalar; division is symmetric in the
+    signs, and the sign put back at the end keeps the quotient from any other rewriting.
+
+    Args:
+        x: array of floating or complex dtype, any shape.
+        divisor: positive real scalar; rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape and dtype of ``x``.
+
+    Exactness: bitwise for float32, float64 and the finite values of complex64; bfloat16 and float16 are divided in
+    float32 and rounded once.
+    """
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(divided(x.real, divisor), divided(x.imag, divisor))
+    dtype = compute_dtype(x.dtype)
+    negative, divisor = jnp.signbit(x), jnp.asarray(divisor, dtype)
+    quotient = x.astype(dtype) / jnp.where(negative, -divisor, divisor)
+    return jnp.where(negative, -quotient, quotient).astype(x.dtype)
 
 
 def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:

@@ -37,6 +37,13 @@ def check_nonnegative(message: str, hyperparameter: Hyperparameter) -> None:
         raise ValueError(f"{message}: {hyperparameter}")
 
 
+def check_unit_interval(message: str, hyperparameter: Hyperparameter) -> None:
+    """Raise ValueError, with the value put into ``message``, for a number outside [0, 1]; NaN passes, as in torch."""
+    value = _concrete(hyperparameter)
+    if value is not None and (value < 0.0 or value > 1.0):
+        raise ValueError(message.format(hyperparameter))
+
+
 def check_nesterov(momentum: Hyperparameter, dampening: Hyperparameter) -> None:
     """Raise torch's ValueError unless Nesterov momentum has a positive momentum and zero dampening."""
     beta, tau = _concrete(momentum), _concrete(dampening)
