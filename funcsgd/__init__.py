@@ -3,6 +3,9 @@
 from funcsgd.arithmetic import Exactness as Exactness
 from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
+from funcsgd.averaged_optimizer import WithAverageState as WithAverageState
+from funcsgd.averaged_optimizer import averaged_params as averaged_params
+from funcsgd.averaged_optimizer import with_average as with_average
 from funcsgd.averaging import Average as Average
 from funcsgd.averaging import AverageState as AverageState
 from funcsgd.averaging import ema as ema
@@ -24,8 +27,10 @@ __all__ = [
     "Exactness",
     "ParameterGroups",
     "ScaleByLearningRateState",
+    "WithAverageState",
     "add_momentum",
     "add_weight_decay",
+    "averaged_params",
     "ema",
     "exactness",
     "get_learning_rate",
@@ -34,4 +39,5 @@ __all__ = [
     "sgd",
     "sgd_from_groups",
     "swa",
+    "with_average",
 ]
