@@ -10,6 +10,11 @@ from funcsgd.averaging import Average as Average
 from funcsgd.averaging import AverageState as AverageState
 from funcsgd.averaging import ema as ema
 from funcsgd.averaging import swa as swa
+from funcsgd.clipping import ClipGradNormInfo as ClipGradNormInfo
+from funcsgd.clipping import ClipGradNormState as ClipGradNormState
+from funcsgd.clipping import clip_grad_norm as clip_grad_norm
+from funcsgd.clipping import clip_grad_value as clip_grad_value
+from funcsgd.gradient_norm import get_total_norm as get_total_norm
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
@@ -24,6 +29,8 @@ __all__ = [
     "AddMomentumState",
     "Average",
     "AverageState",
+    "ClipGradNormInfo",
+    "ClipGradNormState",
     "Exactness",
     "ParameterGroups",
     "ScaleByLearningRateState",
@@ -31,9 +38,12 @@ __all__ = [
     "add_momentum",
     "add_weight_decay",
     "averaged_params",
+    "clip_grad_norm",
+    "clip_grad_value",
     "ema",
     "exactness",
     "get_learning_rate",
+    "get_total_norm",
     "rounded",
     "scale_by_learning_rate",
     "sgd",
