@@ -10,6 +10,7 @@ from funcsgd.averaging import Average as Average
 from funcsgd.averaging import AverageState as AverageState
 from funcsgd.averaging import ema as ema
 from funcsgd.averaging import swa as swa
+from funcsgd.batch_norm import update_bn as update_bn
 from funcsgd.clipping import ClipGradNormInfo as ClipGradNormInfo
 from funcsgd.clipping import ClipGradNormState as ClipGradNormState
 from funcsgd.clipping import clip_grad_norm as clip_grad_norm
@@ -49,5 +50,6 @@ __all__ = [
     "sgd",
     "sgd_from_groups",
     "swa",
+    "update_bn",
     "with_average",
 ]
