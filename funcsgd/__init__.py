@@ -10,6 +10,12 @@ from funcsgd.averaging import Average as Average
 from funcsgd.averaging import AverageState as AverageState
 from funcsgd.averaging import ema as ema
 from funcsgd.averaging import swa as swa
+from funcsgd.batch_norm import update_bn as update_bn
+from funcsgd.clipping import ClipGradNormInfo as ClipGradNormInfo
+from funcsgd.clipping import ClipGradNormState as ClipGradNormState
+from funcsgd.clipping import clip_grad_norm as clip_grad_norm
+from funcsgd.clipping import clip_grad_value as clip_grad_value
+from funcsgd.gradient_norm import get_total_norm as get_total_norm
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
@@ -49,6 +55,8 @@ __all__ = [
     "AddMomentumState",
     "Average",
     "AverageState",
+    "ClipGradNormInfo",
+    "ClipGradNormState",
     "Exactness",
     "MomentumSchedule",
     "ParameterGroups",
@@ -62,6 +70,8 @@ __all__ = [
     "add_weight_decay",
     "averaged_params",
     "chained_scheduler",
+    "clip_grad_norm",
+    "clip_grad_value",
     "constant_lr",
     "cosine_annealing_lr",
     "cosine_annealing_warm_restarts",
@@ -70,6 +80,7 @@ __all__ = [
     "exactness",
     "exponential_lr",
     "get_learning_rate",
+    "get_total_norm",
     "inverse_time_lr",
     "lambda_lr",
     "linear_lr",
@@ -89,5 +100,6 @@ __all__ = [
     "swa",
     "swalr",
     "tabulate",
+    "update_bn",
     "with_average",
 ]

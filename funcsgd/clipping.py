@@ -1,0 +1,164 @@
+"""Clipping of gradients, by their total norm and by value, with torch's arithmetic."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from funcsgd.arithmetic import compute_dtype, rounded, scaled
+from funcsgd.gradient_norm import get_total_norm
+from funcsgd.hyperparameters import check_scalar
+
+
+class ClipGradNormInfo(NamedTuple):
+    """What `clip_grad_norm` found at the last update.
+
+    Attributes:
+        total_norm: real scalar, the norm before clipping: what torch's ``clip_grad_norm_`` returns; 0 before the first.
+        nonfinite: bool scalar: the norm is infinite or NaN.
+    """
+
+    total_norm: jax.Array
+    nonfinite: jax.Array
+
+
+class ClipGradNormState(NamedTuple):
+    """State of `clip_grad_norm`: nothing that the next update needs."""
+
+    info: ClipGradNormInfo
+
+
+def clip_grad_norm(
+    max_norm: ArrayLike,
+    norm_type: float | str = 2.0,
+    error_if_nonfinite: bool = False,
+    order: Sequence[str] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Scale the gradients down where their total norm exceeds a limit.
+
+    Equation::
+
+        t = norm([norm(g) for g in gradients])
+        c = min(fl(fl(1 / fl(t + 1e-6)) * max_norm), 1)       a reciprocal and a product: torch's number / array
+        g = fl(g * c)                                         always, also where c is 1
+
+    A NaN among the gradients makes all of them NaN; an infinite norm makes them 0, and NaN where they are infinite; a
+    negative ``max_norm`` turns them round.
+
+    Args:
+        max_norm: scalar; a number, a 0-d array or a tracer.
+        norm_type: 2, another number, or ``inf`` or ``"inf"``.
+        error_if_nonfinite: leave the gradients as they are where the norm is not finite. torch raises before it changes
+            them; so does this outside ``jit``. Inside, look at ``state.info.nonfinite``.
+        order: the names of the parameters in torch's order; see `get_total_norm`. For a dict it is needed for equal
+            bits.
+
+    Returns:
+        A transformation with a `ClipGradNormState`. Gradients of None stay None and count for nothing.
+
+    Raises:
+        ValueError: at construction for a non-scalar ``max_norm``; in ``update`` for an ``order`` that does not fit.
+        RuntimeError: in ``update`` outside ``jit``, with torch's message, for a norm that is not finite, where
+            ``error_if_nonfinite``.
+
+    Exactness: that of `get_total_norm` for float32 and float64: bitwise for norms 2 and infinity. `rounding` for
+    parameters of several dtypes (torch sums their norms in the order of a hash table), complex64, bfloat16 and float16.
+
+    Source: ``torch/nn/utils/clip_grad.py``, ``clip_grad_norm_``, torch 2.13.0.
+
+    Differs from ``optax.clip_by_global_norm`` in: (1) the order of summation; (2) 1e-6, and a product instead of a
+    quotient; (3) other norms; (4) the norm can be read from the state; (5) gradients of None.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> tx = clip_grad_norm(2.5)
+        >>> grads = jnp.array([3.0, 4.0])
+        >>> clipped, state = tx.update(grads, tx.init(grads))
+        >>> clipped, state.info.total_norm  # 1e-6 keeps the result below the limit
+        (Array([1.4999996, 1.9999995], dtype=float32), Array(5., dtype=float32))
+    """
+    check_scalar("max_norm", max_norm)
+    norm_type = float(norm_type)
+
+    def init(params: optax.Params) -> ClipGradNormState:
+        dtypes = [compute_dtype(p.real.dtype) for p in map(jnp.asarray, jax.tree.leaves(params))]
+        dtype = jnp.result_type(*dtypes) if dtypes else jnp.dtype(jnp.float32)
+        return ClipGradNormState(ClipGradNormInfo(jnp.zeros((), dtype), jnp.zeros((), bool)))
+
+    def update(
+        updates: optax.Updates, state: ClipGradNormState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, ClipGradNormState]:
+        del params, extra_args
+        total_norm = get_total_norm(updates, norm_type, order)
+        nonfinite = ~jnp.isfinite(total_norm)
+        if error_if_nonfinite and not isinstance(nonfinite, jax.core.Tracer) and nonfinite:
+            raise RuntimeError(
+                f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+                "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
+                "`error_if_nonfinite=False`"
+            )
+        dtype = total_norm.dtype
+        reciprocal = rounded(1 / (total_norm + jnp.asarray(1e-6, dtype)))
+        coefficient = jnp.minimum(reciprocal * jnp.asarray(max_norm, dtype).reshape(()), 1)
+
+        def clip(g: jax.Array) -> jax.Array:
+            clipped = scaled(g, coefficient)
+            return jnp.where(nonfinite, g, clipped) if error_if_nonfinite else clipped
+
+        info = ClipGradNormInfo(total_norm.astype(state.info.total_norm.dtype), nonfinite)
+        return jax.tree.map(clip, updates), ClipGradNormState(info)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraArgs:
+    """Limit each element of the gradients.
+
+    Equation::
+
+        g = min(max(g, -clip_value), clip_value)
+
+    NaN stays NaN. A negative ``clip_value`` turns every element into it, as in torch.
+
+    Args:
+        clip_value: scalar; a number, a 0-d array or a tracer.
+
+    Returns:
+        A transformation without state. Gradients of None stay None.
+
+    Raises:
+        ValueError: at construction for a non-scalar value.
+
+    Exactness: bitwise, for every real dtype and on every backend.
+
+    Source: ``torch/nn/utils/clip_grad.py``, ``clip_grad_value_``, torch 2.13.0.
+
+    Differs from ``optax.clip`` in: gradients of None.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> tx = clip_grad_value(1.0)
+        >>> tx.update(jnp.array([3.0, -0.5]), tx.init(None))[0]
+        Array([ 1. , -0.5], dtype=float32)
+    """
+    check_scalar("clip_value", clip_value)
+
+    def init(params: optax.Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def update(
+        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del params, extra_args
+
+        def clip(g: jax.Array) -> jax.Array:
+            limit = jnp.asarray(clip_value, g.dtype).reshape(())
+            return jnp.minimum(jnp.maximum(g, -limit), limit)
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
