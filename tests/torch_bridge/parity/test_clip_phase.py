@@ -1,7 +1,5 @@
 """Gradients that a script clips: recorded before and after, replayed by a rule that clips."""
 
-import jax
-import jax.numpy as jnp
 import optax
 import pytest
 import torch
@@ -9,11 +7,6 @@ import torch
 import funcsgd
 import torch_bridge
 from tests.torch_bridge.small_run import make
-
-
-def clipping(limit):
-    """clip_grad_value_, as an optax stage: a clamp has no rounding of its own."""
-    return optax.stateless(lambda updates, _: jax.tree.map(lambda g: jnp.clip(g, -limit, limit), updates))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def rule(limit):
         funcsgd.add_momentum(0.9),
         funcsgd.scale_by_learning_rate(0.1),
     )
-    return optax.chain(clipping(limit), torch_bridge.tap("clip"), *rest)
+    return optax.chain(funcsgd.clip_grad_value(limit), torch_bridge.tap("clip"), *rest)
 
 
 def test_gradients_are_recorded_before_and_after(trace):
@@ -67,3 +60,20 @@ def test_a_digested_trace_with_clipping_is_restored_by_its_rule(trace):
             optimizer.step()
     restored = torch_bridge.restore(recorder.trace(), rule(0.05))
     assert torch_bridge.compare(trace, restored).verdict == "bitwise"
+
+
+def test_clipping_by_norm_is_bitwise_too():
+    model, optimizer, criterion, loader = make()
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clipped=True)
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.3)
+        optimizer.step()
+    trace = recorder.trace()
+    names = [name for name, _ in model.named_parameters()]  # the norm of norms is taken in torch's order
+    clip = (funcsgd.clip_grad_norm(0.3, order=names), torch_bridge.tap("clip"))
+    tx = optax.chain(*clip, funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2))
+    report = torch_bridge.compare(trace, torch_bridge.replay(trace, tx, drive="update"))
+    assert report.verdict == "bitwise", report
+    assert any(row.phase == "clip" for row in report.rows)
