@@ -1,0 +1,75 @@
+"""How much of an accuracy is luck: a hundred seeds of one PyTorch run in one compiled program, without torch.
+
+Each seed has what torch would give it after ``torch.manual_seed(seed)``: the initial weights, and every epoch's
+shuffle. The run is the one of ``torch-bridge demo``; its seed 0 was recorded from PyTorch and is here one of a hundred.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from torch_bridge import init, random
+from torch_bridge.data import DataLoader
+from torch_bridge.data.traced import shuffled_epoch
+from torch_bridge.demo import golden, recipe
+from torch_bridge.random import traced
+
+SEEDS = np.arange(100)
+trace = golden.load()
+x, y = golden.digits(trace)
+n, size = recipe.N_TRAIN, recipe.BATCH_SIZE
+x_train, y_train, x_held, y_held = jnp.asarray(x[:n]), jnp.asarray(y[:n]), x[n:], y[n:]
+tx = recipe.rule()
+
+
+def initial_weights(generator):  # of Sequential(Linear(64, 32), ReLU(), Linear(32, 10))
+    n_in, n_hidden, n_out = recipe.LAYERS
+    layers = init.linear(n_in, n_hidden, generator=generator), {}, init.linear(n_hidden, n_out, generator=generator)
+    return init.sequential(*layers)
+
+
+def step(carry, indices):
+    params, state = carry
+    grads = jax.grad(recipe.loss_fn)(params, (x_train[indices], y_train[indices]))
+    updates, state = tx.update(grads, state, params)
+    return (optax.apply_updates(params, updates), state), None
+
+
+def epoch(carry, _):
+    stream, run = carry
+    order, stream = shuffled_epoch(stream, n)
+    run, _ = jax.lax.scan(step, run, order[: n // size * size].reshape(-1, size))
+    run, _ = step(run, order[n // size * size :])  # the last batch is a short one
+    return (stream, run), order
+
+
+@jax.jit
+@jax.vmap
+def train(seed):
+    generator = traced.Generator(seed)
+    start = jax.tree.map(jnp.asarray, initial_weights(generator))
+    carry = generator.state, (start, tx.init(start))
+    (_, (params, _)), orders = jax.lax.scan(epoch, carry, None, length=recipe.EPOCHS)
+    accuracy = jnp.mean(recipe.logits(params, x_held).argmax(1) == y_held)
+    return start, orders, params, accuracy
+
+
+compiled = train.lower(SEEDS).compile()
+begin = time.perf_counter()
+start, orders, params, accuracies = jax.block_until_ready(compiled(SEEDS))
+seconds = time.perf_counter() - begin
+
+for seed in SEEDS:  # what the program drew is what the host's stream draws: torch's, in every bit
+    weights = initial_weights(random.manual_seed(seed))
+    assert all(np.array_equal(start[name][seed], weights[name]) for name in weights)
+    assert np.array_equal(orders[seed, 0], np.concatenate(list(DataLoader(range(n), size, shuffle=True))))
+print(f"initial weights and first order of {len(SEEDS)} seeds: equal to the host generator's in every bit")
+
+recorded = {name: trace.value(f"parameter/{name}", recipe.N_STEPS - 1) for name in params}
+print(f"held-out accuracy of seed 0: {accuracies[0]:.1%}, PyTorch's {recipe.accuracy(recorded, x_held, y_held):.1%}")
+print(f"of all seeds: {np.mean(accuracies):.2%} +- {np.std(accuracies, ddof=1):.2%} (standard deviation), ", end="")
+print(f"from {np.min(accuracies):.1%} to {np.max(accuracies):.1%}")
+print(f"{len(SEEDS)} runs of {recipe.N_STEPS} steps in {seconds:.2f} s, {seconds / len(SEEDS) * 1e3:.0f} ms each")
