@@ -74,9 +74,7 @@ limits = golden.envelopes(trace)["free"].limits()  # how far rounding alone coul
 away = max(distance(torch_params[k], params[k][0]) / limits[f"parameter/{k}"][-1] for k in params)
 print(f"seed 0, after {recipe.N_STEPS} steps: {away:.2f} of the rounding envelope away from PyTorch's weights")
 
-print(
-    f"held-out accuracy of all seeds: {np.mean(accuracies):.2%} +- {np.std(accuracies, ddof=1):.2%} (standard deviation), ",
-    end="",
-)
+mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1)
+print(f"held-out accuracy of all seeds: {mean:.2%} +- {spread:.2%} (standard deviation), ", end="")
 print(f"from {np.min(accuracies):.1%} to {np.max(accuracies):.1%}")
 print(f"{len(SEEDS)} runs of {recipe.N_STEPS} steps in {seconds:.2f} s, {seconds / len(SEEDS) * 1e3:.0f} ms each")
