@@ -64,9 +64,9 @@ def demo(
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("PyTorch and JAX, three drives", total=N_STEPS)
             result = run(fault, progress=lambda: progress.advance(task))
-    except ValueError as error:
+        write_json(result.to_dict(), report)
+    except (ValueError, ImportError, OSError, RuntimeError) as error:  # status 1 is for a divergence alone
         _leave(str(error))
-    write_json(result.to_dict(), report)
     console.print(render_demo(result), soft_wrap=True)
     console.print(f"report: {report}")
     raise typer.Exit(0 if result.ok else 1)

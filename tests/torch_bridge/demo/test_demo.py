@@ -102,6 +102,17 @@ def test_the_command_line_refuses_before_it_works(tmp_path):
     assert CliRunner().invoke(app, ["demo", "--nonsense"]).exit_code == 2
 
 
+@pytest.mark.parametrize("error", [ImportError("damaged"), ValueError("no bits"), OSError("full")])
+def test_what_could_not_run_is_no_divergence(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("torch_bridge.cli.run", fail)
+    shown = CliRunner().invoke(app, ["demo", "--report", str(tmp_path / "r.json")])
+    assert shown.exit_code == 2
+    assert str(error) in shown.output
+
+
 def test_version_and_help():
     shown = CliRunner().invoke(app, ["--version"])
     assert (shown.exit_code, shown.output) == (0, f"torch-bridge {version('funcsgd')}\n")
