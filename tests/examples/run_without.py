@@ -6,16 +6,20 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+# Every finder overlooks the absent packages, so that an import fails and importlib.util.find_spec answers None.
 PROGRAM = """
 import runpy, sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
 absent = sys.argv[2:]
-sys.meta_path.insert(0, Absent())
+
+class Overlooking:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in absent else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Overlooking, sys.meta_path)
 runpy.run_path(sys.argv[1], run_name="__main__")
 assert not set(absent) & set(sys.modules)
 """

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 import torch_bridge
+from tests.examples.run_without import printed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -64,3 +65,9 @@ def test_prints_what_the_lecture_prints():
     # The lecture: "The true value for w_4 (-1.1229) matches closely with both model estimates (-1.1252 and -1.1260)."
     assert "  w4: True=-1.1229, Model=-1.1252, EMA=-1.1260\n" in shown
     assert shown.endswith("PyTorch prints the same.\n")  # every number of the table, to its 6 decimals
+
+
+def test_prints_the_same_without_torch():
+    shown = printed("03_minimal_working_example.py", ["torch", "matplotlib"])
+    assert "  w4: True=-1.1229, Model=-1.1252, EMA=-1.1260\n" in shown
+    assert "PyTorch prints" not in shown
