@@ -102,7 +102,8 @@ def compare(reference: Trace, candidate: Trace, *, envelope: Envelope | None = N
             "the runs differ, and no envelope says how far rounding alone would have gone: replay(..., shadows=16) "
             "measures one, or pass envelope="
         )
-    shares = {q.key: _share(q, envelope.limits().get(q.key)) for q in quantities}
+    limits = envelope.limits()
+    shares = {q.key: _share(q, limits.get(q.key)) for q in quantities}
     rows = _rows(quantities, shares)
     divergence = _first_outside(reference, candidate, quantities, shares)
     if divergence is None:
