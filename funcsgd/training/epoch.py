@@ -1,87 +1,17 @@
-"""One update, one epoch, and several: what is compiled, as pure functions of the state of a run."""
+"""One epoch, a part of one, and several: what is compiled, as pure functions of the state of a run."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from funcsgd.averaged_optimizer import averaged_params
 from funcsgd.averaging import AverageState
-from funcsgd.training.batches import BatchOrder, Rows, are_in_range, cut, take
-from funcsgd.training.convolutions import with_canonical_convolutions
-
-
-class TrainingState(NamedTuple):
-    """Everything that a run needs to go on: give it to `train` in place of the parameters. Save it as any tree.
-
-    Attributes:
-        params: the parameters.
-        opt_state: the optimizer's state; averages of the parameters are in it (`averaged_params`).
-        step: int32 scalar, the number of updates made.
-        key: what this epoch's order is drawn from; ``()`` for index arrays.
-        metric: floating scalar, the metric of the epoch before; 0 before the first.
-        losses: floating, shape ``(steps in an epoch,)``: those of this epoch so far, then zeros.
-    """
-
-    params: Any
-    opt_state: Any
-    step: jax.Array
-    key: Any
-    metric: jax.Array
-    losses: jax.Array
-
-
-class Step(NamedTuple):
-    """What there is to see of an update, for `train`'s ``record``; what that does not look at costs nothing.
-
-    Attributes:
-        loss: of the batch, before the update.
-        aux: the loss function's other output; None without ``has_aux``.
-        grads: gradient of ``loss``.
-        updates: what was added to the parameters.
-        params: after the update.
-        opt_state: after the update.
-    """
-
-    loss: jax.Array
-    aux: Any
-    grads: Any
-    updates: Any
-    params: Any
-    opt_state: Any
-
-
-class Epoch(NamedTuple):
-    """What there is to see of an epoch: for `train`'s ``metric``, and stacked in its history.
-
-    Attributes:
-        loss: mean of the losses of its updates, each weighted with the size of its batch.
-        evaluation: ``evaluate(params, validation)`` at its end; None if there is nothing to evaluate.
-        averaged: the same for the average of the parameters; None if the optimizer keeps none, a list if several.
-    """
-
-    loss: jax.Array
-    evaluation: Any
-    averaged: Any
-
-
-class Program(NamedTuple):
-    """What is fixed before a run is compiled; `train` describes the fields of the same names."""
-
-    loss_fn: Callable[..., Any]
-    tx: optax.GradientTransformation
-    order: BatchOrder | None
-    has_aux: bool
-    evaluate: Callable[[Any, Any], Any] | None
-    metric: Callable[[Epoch], Any] | None
-    record: Callable[[Step], Any] | None
-    progress: Callable[[Any, int, Any], None] | None
-    total: int  # updates in the whole run
-    unroll: int
-    in_range: bool  # whether the indices are known to be
+from funcsgd.training.batches import Rows, are_in_range, cut, take
+from funcsgd.training.state import Epoch, TrainingState
+from funcsgd.training.update import Carry, Program, Seen, update
 
 
 class Inputs(NamedTuple):
@@ -90,46 +20,6 @@ class Inputs(NamedTuple):
     data: Any
     rows: Rows | None
     validation: Any
-
-
-Carry: TypeAlias = tuple[Any, Any]  # parameters and the optimizer's state
-Seen: TypeAlias = tuple[jax.Array, Any]  # an update's loss, and what is recorded of it
-
-
-def update(program: Program, carry: Carry, batch: Any, metric: jax.Array, step: Any) -> tuple[Carry, Seen]:
-    """Make one update; ``step``, its number from 0, is only looked at for the progress."""
-
-    def made(carry: Carry, batch: Any, metric: jax.Array) -> tuple[Carry, Seen]:
-        def loss_and_aux(params: Any) -> tuple[jax.Array, Any]:
-            out = program.loss_fn(params, batch)
-            return out if program.has_aux else (out, None)
-
-        params, opt_state = carry
-        (loss, aux), grads = jax.value_and_grad(loss_and_aux, has_aux=True)(params)
-        extra_args = {"metric": metric} if program.metric is not None else {}
-        tx = optax.with_extra_args_support(program.tx)  # here: a new object, which nothing was compiled for
-        updates, opt_state = tx.update(
-            grads, opt_state, params, value=loss, grad=grads, value_fn=lambda p: loss_and_aux(p)[0], **extra_args
-        )
-        params = optax.apply_updates(params, updates)
-        seen = None if program.record is None else program.record(Step(loss, aux, grads, updates, params, opt_state))
-        return (params, opt_state), (loss, seen)
-
-    carry, seen = with_canonical_convolutions(made)(carry, batch, metric)
-    if program.progress is not None:
-        _report(program, step + 1, seen[0])
-    return carry, seen
-
-
-def _report(program: Program, made: jax.Array, loss: jax.Array) -> None:
-    """Call the host, at most a hundred times a run."""
-    progress, total = program.progress, program.total
-
-    def call(made: jax.Array, loss: jax.Array) -> None:
-        jax.debug.callback(lambda made, loss: progress(made, total, loss), made, loss, ordered=True)  # type: ignore[misc]
-
-    due = (made % max(1, total // 100) == 0) | (made == total)
-    jax.lax.cond(due, call, lambda made, loss: None, made, loss)
 
 
 def rows_of_epoch(program: Program, key: Any, rows: Rows | None) -> tuple[Rows | None, Any]:
@@ -157,18 +47,23 @@ def close(program: Program, carry: Carry, losses: jax.Array, sizes: tuple[int, .
     loss = losses[0] if len(sizes) == 1 else losses @ jnp.asarray(np.array(sizes) / sum(sizes), losses.dtype)
     if program.evaluate is None:
         return Epoch(loss, None, None)
-    return Epoch(loss, program.evaluate(carry[0], validation), _evaluate_averages(program.evaluate, carry, validation))
+    params, opt_state, model_state = carry
+    model_states = () if model_state is None else (model_state,)
+
+    def evaluate(params: Any) -> Any:
+        return program.evaluate(params, validation, *model_states)  # type: ignore[misc]
+
+    return Epoch(loss, evaluate(params), _evaluate_averages(evaluate, params, opt_state))
 
 
-def _evaluate_averages(evaluate: Callable[[Any, Any], Any], carry: Carry, validation: Any) -> Any:
-    params, opt_state = carry
+def _evaluate_averages(evaluate: Callable[[Any], Any], params: Any, opt_state: Any) -> Any:
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AverageState))
     if not any(isinstance(node, AverageState) for node in nodes):
         return None
     averages = averaged_params(opt_state, params)
     if bool(jax.tree.structure(averages) == jax.tree.structure(params)):  # type: ignore[operator]
-        return evaluate(averages, validation)
-    return [evaluate(average, validation) for average in averages]
+        return evaluate(averages)
+    return [evaluate(average) for average in averages]
 
 
 def metric_of(program: Program, epoch: Epoch, before: jax.Array) -> jax.Array:
@@ -220,7 +115,7 @@ def whole_epochs(
         return after, ((losses, recorded), summary)
 
     own = inputs.rows is not None and inputs.rows.own
-    start = (state.params, state.opt_state), state.key, state.metric
+    start = state[:3], state.key, state.metric
     (run, key, metric), (seen, summaries) = jax.lax.scan(
         epoch,
         start,
@@ -256,7 +151,7 @@ def part_of_epoch(
         run, this = update(program, run, batch, state.metric, first + i)
         return run, jax.tree.map(lambda all_, one: all_.at[i].set(one), seen, this)
 
-    run = state.params, state.opt_state
+    run = state[:3]
     full, rest = (None, None) if rows is None else rows
     row = rest if full is None else full[0]
     example = inputs.data if row is None else take(inputs.data, row)

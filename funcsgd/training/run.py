@@ -9,11 +9,13 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.schedulers import ScaleBySchedulersState
 from funcsgd.training.batches import BatchOrder, Rows, checked_rows, count_samples
+from funcsgd.training.begin import begin
 from funcsgd.training.compiling import compiled
-from funcsgd.training.epoch import Epoch, Inputs, Program, Step, TrainingState, part_of_epoch, whole_epochs
+from funcsgd.training.epoch import Inputs, part_of_epoch, whole_epochs
 from funcsgd.training.progress import progress_bar
+from funcsgd.training.state import Epoch, Step, TrainingState
+from funcsgd.training.update import Program
 
 
 class History(NamedTuple):
@@ -56,8 +58,9 @@ def train(
     epochs: int | None = None,
     *,
     key: Any = None,
+    model_state: Any = None,
     has_aux: bool = False,
-    evaluate: Callable[[Any, Any], Any] | None = None,
+    evaluate: Callable[..., Any] | None = None,
     validation: Any = (),
     metric: Callable[[Epoch], Any] | None = None,
     record: Callable[[Step], Any] | None = None,
@@ -76,7 +79,9 @@ def train(
 
     Args:
         loss_fn: ``loss_fn(params, batch) -> scalar``, where ``batch`` is ``data`` with fewer samples: the mean over
-            them, as torch's losses are. With ``has_aux`` it returns ``(scalar, aux)``.
+            them, as torch's losses are. With ``has_aux`` it returns ``(scalar, aux)``, with a ``model_state`` it is
+            ``loss_fn(params, batch, model_state) -> (scalar, model_state)``, and with both it returns
+            ``(scalar, (model_state, aux))``.
         tx: any optax transformation. The extra arguments reach those that take them: ``value`` and ``grad`` and
             ``value_fn`` as optax's line searches want them, and ``metric`` if that is given.
         params: to begin with; or the `TrainingState` of an earlier call, and then the run goes on where that stopped.
@@ -88,9 +93,14 @@ def train(
         epochs: of the whole run, from 1, those before ``params`` included if that is a state. Index arrays that hold
             each epoch's own say it by themselves.
         key: what a `BatchOrder` draws from; a state has its own.
+        model_state: tree of arrays that the loss function changes and no gradient reaches, such as the statistics of
+            BatchNorm and the key that dropout draws from. Of a flax nnx model it is the third part of
+            ``nnx.split(model, nnx.Param, ...)``, to be merged again with ``copy=True``, and given back as
+            ``nnx.state(model, nnx.Not(nnx.Param))``. The state of a run has its own.
         has_aux: whether ``loss_fn`` returns something else besides the loss; ``record`` sees it.
         evaluate: ``evaluate(params, validation) -> tree`` of arrays, called after each epoch; and once more for the
-            average of the parameters, if ``tx`` keeps one (`with_average`).
+            average of the parameters, if ``tx`` keeps one (`with_average`). ``evaluate(params, validation,
+            model_state)``, if there is one: both times the run's (`update_bn` makes an average its own).
         validation: any tree of arrays for ``evaluate``.
         metric: ``metric(epoch) -> scalar`` from an `Epoch`: what `scale_by_plateau` looks at, between this epoch and
             the next as torch's ``scheduler.step(metric)`` does. Such as ``lambda epoch: epoch.evaluation["loss"]``, or
@@ -110,8 +120,8 @@ def train(
 
     Raises:
         ValueError: before anything runs, for indices out of range or misplaced -1, arrays of the data of unequal
-            length, epochs that do not fit, a loss that is no floating scalar, a plateau without ``metric``, and a state
-            of another run; always naming what was found.
+            length, epochs that do not fit, a loss that is no floating scalar, a model state that changes its shape, a
+            plateau without ``metric``, and a state of another run; always naming what was found.
 
     The program is compiled anew for new functions, so make ``tx``, ``loss_fn`` and the others once and pass the same
     objects. `train` may be called inside ``jit`` and ``vmap``, where hyperparameters, ``key`` and ``params`` can be
@@ -154,12 +164,14 @@ def train(
     )
     inputs = Inputs(data, rows, validation)
     if isinstance(params, TrainingState):
+        if model_state is not None:
+            raise ValueError("the state of a run has its own model_state, state.model_state: replace that instead")
         state, first = params, _steps_made(params, len(sizes), total)
     else:
         if (key is None) != (program.order is None):
             raise ValueError("a BatchOrder needs a key to draw from, and nothing else does: train(..., key=...)")
-        begin = compiled(_begin, params, static=(0, 1), donate=2 if donate else None)
-        state, first = begin(program, sizes, params, inputs, () if key is None else key), 0
+        make = compiled(begin, params, static=(0, 1), donate=2 if donate else None)
+        state, first = make(program, sizes, params, model_state, inputs, () if key is None else key), 0
     last = total if stop is None else stop
     if not first < last <= total:
         raise ValueError(f"the run stands at update {first} of {total}; it cannot go on to {last}")
@@ -226,27 +238,3 @@ def _steps_made(state: TrainingState, steps: int, total: int) -> int:
     if int(state.step) >= total:
         raise ValueError(f"the run is over: its state has made {int(state.step)} of {total} updates")
     return int(state.step)
-
-
-def _begin(program: Program, sizes: tuple[int, ...], params: Any, inputs: Inputs, key: Any) -> TrainingState:
-    """The state before the first update; also where what the functions return is looked at, before anything runs."""
-    opt_state = program.tx.init(params)
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, ScaleBySchedulersState))
-    if program.metric is None and any(isinstance(node, ScaleBySchedulersState) and node.plateaus for node in nodes):
-        raise ValueError(
-            "scale_by_plateau needs to know what to look at: train(..., metric=lambda epoch: epoch.loss), or "
-            "something of epoch.evaluation"
-        )
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((sizes[0], *x.shape[1:]), x.dtype), inputs.data)  # type: ignore[no-untyped-call]
-    out = jax.eval_shape(program.loss_fn, params, batch)
-    if program.has_aux != (isinstance(out, tuple) and len(out) == 2):
-        raise ValueError(f"with has_aux={program.has_aux} loss_fn must not return {jax.tree.map(_shown, out)}")
-    loss = out[0] if program.has_aux else out
-    if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(f"loss_fn must return a floating scalar, but returns {jax.tree.map(_shown, loss)}")
-    losses = jnp.zeros(len(sizes), loss.dtype)
-    return TrainingState(params, opt_state, jnp.int32(0), key, jnp.zeros((), float), losses)
-
-
-def _shown(x: Any) -> str:
-    return f"{x.dtype}{list(x.shape)}"
