@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from torch_bridge.init.attention import multihead_attention
 from torch_bridge.init.layers import conv, embedding, linear
+from torch_bridge.init.recurrent import cell
 from torch_bridge.random import Generator
 
 Model = TypeVar("Model", bound=nnx.Module)
@@ -21,11 +22,13 @@ def like_torch(model: Model, seed: int | Generator) -> Model:
 
     Layers draw in the order in which the model's attributes were first assigned, depth first, which is the order in
     which a torch module written alike constructs them. Layouts are flax's: a linear kernel is the transposed weight,
-    a convolution's has its channels last.
+    a convolution's has its channels last, a transposed convolution's is turned round as well unless its
+    ``transpose_kernel`` does that.
 
-    Known are ``nnx.Linear``, ``Conv``, ``Embed``, ``MultiHeadAttention``, and ``BatchNorm``, ``LayerNorm``,
-    ``GroupNorm`` and ``RMSNorm``, which start from ones and zeros without a draw. Modules that hold them, and layers
-    without weights, pass.
+    Known are ``nnx.Linear``, ``Conv``, ``ConvTranspose``, ``Embed``, ``MultiHeadAttention``, ``LSTMCell``,
+    ``OptimizedLSTMCell`` and ``SimpleCell`` (torch's ``LSTM`` and ``RNN``, whose two biases flax adds up in one), and
+    ``BatchNorm``, ``LayerNorm``, ``GroupNorm`` and ``RMSNorm``, which start from ones and zeros without a draw.
+    Modules that hold them, such as ``nnx.RNN``, and layers without weights, pass.
 
     Args:
         model: is changed in place.
@@ -35,9 +38,11 @@ def like_torch(model: Model, seed: int | Generator) -> Model:
         The same model.
 
     Raises:
-        ValueError: the model holds a weight that no torch layer known here has; its path is named.
+        ValueError: the model holds a weight that no torch layer known here has, or lacks one that torch's has, as
+            ``nnx.GRUCell`` does; its path is named.
 
-    Exactness: bitwise, up to the transposition; float16 and bfloat16 parameters are drawn in their dtype.
+    Exactness: bitwise, up to the layout; of two biases, their rounded sum. float16 and bfloat16 parameters are drawn in
+    their dtype.
 
     Example:
         >>> from flax import nnx
@@ -99,6 +104,21 @@ def _conv(path: str, layer: Any, generator: Generator) -> Assignments:
     return [(layer.kernel, np.moveaxis(tensors["weight"], (1, 0), (-2, -1))), *_bias(layer, tensors)]
 
 
+def _conv_transpose(path: str, layer: Any, generator: Generator) -> Assignments:
+    tensors = conv(
+        layer.in_features,
+        layer.out_features,
+        layer.kernel_size,
+        bias=layer.use_bias,
+        transposed=True,
+        generator=generator,
+        dtype=layer.kernel.dtype,
+    )
+    kernel = np.moveaxis(tensors["weight"], (0, 1), (-2, -1))
+    turned = kernel.swapaxes(-2, -1) if layer.transpose_kernel else np.flip(kernel, tuple(range(kernel.ndim - 2)))
+    return [(layer.kernel, turned), *_bias(layer, tensors)]
+
+
 def _bias(layer: Any, tensors: dict[str, NDArray[Any]]) -> Assignments:
     return [(layer.bias, tensors["bias"])] if layer.use_bias else []
 
@@ -126,6 +146,39 @@ def _attention(path: str, layer: Any, generator: Generator) -> Assignments:
     return assignments
 
 
+def _cell(gates: int, layer: Any, dtype: Any, generator: Generator) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The kernels of input and state, gates side by side, and the one bias that flax has for torch's two."""
+    tensors = cell(gates, layer.in_features, layer.hidden_features, generator=generator, dtype=dtype)
+    return tensors["weight_ih"].T, tensors["weight_hh"].T, tensors["bias_ih"] + tensors["bias_hh"]
+
+
+def _lstm(path: str, layer: Any, generator: Generator) -> Assignments:
+    tensors = _cell(4, layer, layer.ii.kernel.dtype, generator)
+    inputs, states = (layer.ii, layer.if_, layer.ig, layer.io), (layer.hi, layer.hf, layer.hg, layer.ho)
+    variables = [i.kernel for i in inputs], [h.kernel for h in states], [h.bias for h in states]
+    parts = [np.split(tensor, 4, axis=-1) for tensor in tensors]
+    return [pair for column in zip(variables, parts, strict=True) for pair in zip(*column, strict=True)]
+
+
+def _optimized_lstm(path: str, layer: Any, generator: Generator) -> Assignments:
+    variables = layer.dense_i.kernel, layer.dense_h.kernel, layer.dense_h.bias
+    return list(zip(variables, _cell(4, layer, layer.dense_i.kernel.dtype, generator), strict=True))
+
+
+def _simple_cell(path: str, layer: Any, generator: Generator) -> Assignments:
+    if layer.residual:
+        raise ValueError(f"{path}: torch's RNN adds no residual")
+    variables = layer.dense_i.kernel, layer.dense_h.kernel, layer.dense_i.bias
+    return list(zip(variables, _cell(1, layer, layer.dense_i.kernel.dtype, generator), strict=True))
+
+
+def _gru(path: str, layer: Any, generator: Generator) -> Assignments:
+    raise ValueError(
+        f"{path}: torch's GRU adds a bias to the state's part of the new gate, before the reset gate scales it; "
+        "nnx.GRUCell has none there, so it cannot start where torch's does"
+    )
+
+
 def _norm(path: str, layer: Any, generator: Generator) -> Assignments:
     """Set what a norm has of a scale and a variance to ones, of a bias and a mean to zeros."""
     starts = {"scale": 1, "var": 1, "bias": 0, "mean": 0}
@@ -140,8 +193,13 @@ def _norm(path: str, layer: Any, generator: Generator) -> Assignments:
 LAYERS: dict[type, Callable[[str, Any, Generator], Assignments]] = {
     nnx.Linear: _linear,
     nnx.Conv: _conv,
+    nnx.ConvTranspose: _conv_transpose,
     nnx.Embed: _embed,
     nnx.MultiHeadAttention: _attention,
+    nnx.LSTMCell: _lstm,
+    nnx.OptimizedLSTMCell: _optimized_lstm,
+    nnx.SimpleCell: _simple_cell,
+    nnx.GRUCell: _gru,
     nnx.BatchNorm: _norm,
     nnx.LayerNorm: _norm,
     nnx.GroupNorm: _norm,

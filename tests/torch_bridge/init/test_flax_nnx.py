@@ -85,6 +85,53 @@ def test_attention_computes_the_same():
         np.testing.assert_allclose(actual, expected.detach().numpy(), atol=np.finfo(np.float32).eps)
 
 
+def run_jitted(module, x):
+    return jax.jit(lambda module, x: module(x))(module, jnp.asarray(x, jnp.float64))
+
+
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+@pytest.mark.parametrize("kernel_size", [(3,), (2, 3), (2, 3, 2)])
+def test_transposed_convolutions_compute_the_same(kernel_size, transpose_kernel):
+    """In float64 on equal float32 weights: what is turned round wrongly is off by everything."""
+    n = len(kernel_size)
+    torch.manual_seed(2)
+    theirs = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[n - 1](4, 3, kernel_size, stride=2).double()
+    x = np.random.default_rng(0).normal(size=(2, 4, *range(3, 3 + n)))
+    expected = np.moveaxis(theirs(torch.from_numpy(x)).detach().numpy(), 1, -1)
+    with jax.enable_x64(True):
+        options = {"padding": "VALID", "transpose_kernel": transpose_kernel, "rngs": rngs()}
+        ours = like_torch(nnx.ConvTranspose(4, 3, kernel_size, 2, **options), 2)
+        np.testing.assert_allclose(run_jitted(ours, np.moveaxis(x, 1, -1)), expected, atol=1e-14)
+    assert_same_bits(ours.bias, theirs.bias.float())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(nn.LSTM, nnx.LSTMCell), (nn.LSTM, nnx.OptimizedLSTMCell), (nn.RNN, nnx.SimpleCell)]
+)
+def test_recurrent_layers_compute_the_same(theirs, ours):
+    """Two layers, both directions. The sum of two biases is rounded to float32, hence float32's eps."""
+    torch.manual_seed(3)
+    theirs = theirs(3, 4, num_layers=2, bidirectional=True, batch_first=True).double()
+    x = np.random.default_rng(0).normal(size=(2, 5, 3))
+    expected, _ = theirs(torch.from_numpy(x))
+    with jax.enable_x64(True):
+        cells = [ours(features, 4, dtype=jnp.float64, rngs=rngs()) for features in (3, 3, 8, 8)]
+        pairs = [nnx.Bidirectional(nnx.RNN(cells[i]), nnx.RNN(cells[i + 1])) for i in (0, 2)]
+        model = like_torch(nnx.Sequential(*pairs), 3)
+        for cell in cells:
+            cell.param_dtype = jnp.float64  # what the cell's first state has
+        actual = run_jitted(model, x)
+    np.testing.assert_allclose(actual, expected.detach().numpy(), atol=np.finfo(np.float32).eps)
+
+
+def test_the_lstms_kernels_and_its_summed_bias():
+    torch.manual_seed(5)
+    theirs, ours = nn.LSTMCell(3, 4), like_torch(nnx.OptimizedLSTMCell(3, 4, rngs=rngs()), 5)
+    assert_same_bits(ours.dense_i.kernel, theirs.weight_ih.T)
+    assert_same_bits(ours.dense_h.kernel, theirs.weight_hh.T)
+    assert_same_bits(ours.dense_h.bias, theirs.bias_ih + theirs.bias_hh)
+
+
 def test_bfloat16_parameters():
     torch.manual_seed(0)
     theirs = nn.Linear(3, 5, dtype=torch.bfloat16)
@@ -129,6 +176,10 @@ def test_a_weight_that_torch_does_not_have_is_refused_before_anything_changes():
     with pytest.raises(ValueError, match=r"model\.scale: torch has no layer like Scaled"):
         like_torch(model, 0)
     np.testing.assert_array_equal(model.linear.kernel[...], before)
+    with pytest.raises(ValueError, match=r"model\.cell: torch's GRU adds a bias .* nnx.GRUCell has none there"):
+        like_torch(nnx.RNN(nnx.GRUCell(2, 2, rngs=rngs())), 0)
+    with pytest.raises(ValueError, match="torch's RNN adds no residual"):
+        like_torch(nnx.SimpleCell(2, 2, residual=True, rngs=rngs()), 0)
     attention = nnx.MultiHeadAttention(num_heads=2, in_features=8, qkv_features=4, rngs=rngs())
     with pytest.raises(ValueError, match="as many features in as out"):
         like_torch(attention, 0)
