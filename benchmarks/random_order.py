@@ -1,11 +1,7 @@
 """torch's permutations and epochs, by torch and without it: ``python -m benchmarks.random_order``.
 
-Contenders take turns, so that a busy machine slows them alike; medians and ratios of medians are printed.
+Medians and ratios of medians are printed.
 """
-
-import statistics
-import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +9,7 @@ import numpy as np
 import torch
 import torch.utils.data as torch_data
 
+from benchmarks.timing import alternating_medians
 from torch_bridge import random
 from torch_bridge.data import ArrayDataset, DataLoader
 from torch_bridge.random import traced
@@ -20,18 +17,6 @@ from torch_bridge.random import traced
 ROUNDS = 9
 LENGTH = 1_000_000
 SEEDS, SHORT = 100, 1000
-
-
-def in_turns(contenders: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each contender over rounds in which each runs once, after one that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(ROUNDS + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            if round_number:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def report(title: str, medians: dict[str, float]) -> None:
@@ -47,25 +32,27 @@ def permutations() -> None:
     one = jax.jit(lambda seed: traced.draw_permutation(traced.seeded(seed), LENGTH)[0])
     report(
         f"randperm({LENGTH:_})",
-        in_turns(
+        alternating_medians(
             {
                 "torch.randperm": lambda: torch.randperm(LENGTH),
                 "Generator.randperm": lambda: generator.randperm(LENGTH),
                 "traced, in jit": lambda: one(0).block_until_ready(),
-            }
+            },
+            ROUNDS,
         ),
     )
     many = jax.jit(jax.vmap(lambda seed: traced.draw_permutation(traced.seeded(seed), SHORT)[0]))
     seeds = jnp.arange(SEEDS)
     report(
         f"randperm({SHORT:_}) of {SEEDS} seeds",
-        in_turns(
+        alternating_medians(
             {
                 "torch.randperm, one by one": lambda: [
                     torch.randperm(SHORT, generator=torch.Generator().manual_seed(seed)) for seed in range(SEEDS)
                 ],
                 "traced, in vmap": lambda: many(seeds).block_until_ready(),
-            }
+            },
+            ROUNDS,
         ),
     )
 
@@ -95,13 +82,14 @@ def epochs(features: int) -> None:
         assert np.array_equal(y_ours, y_theirs.numpy())
     report(
         f"an epoch over 60_000 x {features} float32, batches of 128, shuffled",
-        in_turns(
+        alternating_medians(
             {
                 "torch DataLoader": lambda: iterate(theirs),
                 "torch_bridge DataLoader": lambda: iterate(ours),
                 "NumPy's indexing alone": gather,  # what a loader that calls NumPy cannot undercut by much
                 "one copy of the array": x.copy,  # the memory's share
-            }
+            },
+            ROUNDS,
         ),
     )
 

@@ -20,8 +20,6 @@ g, b and writes b; 12 for the parameter, which reads p, b and writes p; 12 for t
 a: 44.
 """
 
-import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +31,8 @@ import torch
 
 import funcsgd
 from benchmarks.bandwidth import print_table, stream
+from benchmarks.leaves import for_leaves
 from benchmarks.timing import alternating_medians
-from benchmarks.update import N_PARAMETERS, leaf_sizes
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DECAY, MAX_NORM, T_MAX = 0.1, 0.9, 1e-4, 0.999, 1.0, 1000
 BYTES = {"funcsgd": 44, "norm as a maximum": 44, "norm given": 40, "optax": 44}
@@ -115,10 +113,8 @@ def torch_contender(values: list[np.ndarray]) -> Callable[[], object]:
     return call
 
 
-def compare(n_leaves: int, rounds: int) -> None:
-    """Time all contenders over ``n_leaves`` leaves and print the table."""
-    rng = np.random.default_rng(0)
-    values = [0.01 * rng.standard_normal(size).astype(np.float32) for size in leaf_sizes(n_leaves)]
+def compare(values: list[np.ndarray], rounds: int) -> None:
+    """Time all contenders over these leaves and print the table."""
     steps = {
         "funcsgd": our_step(funcsgd.clip_grad_norm(MAX_NORM)),
         "norm as a maximum": our_step(funcsgd.clip_grad_norm(MAX_NORM, "inf")),
@@ -128,22 +124,8 @@ def compare(n_leaves: int, rounds: int) -> None:
     contenders = {name: jax_contender(*step, values) for name, step in steps.items()}
     contenders |= {"torch foreach": torch_contender(values), "bandwidth": stream()}
     seconds = alternating_medians(contenders, rounds)
-    print(f"\n{n_leaves} leaves")
     print_table(seconds, BYTES, sum(v.size for v in values))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="one step of a whole recipe: funcsgd beside optax and torch")
-    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 161, 2000])
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    versions = f"jax {jax.__version__}, optax {optax.__version__}, torch {torch.__version__}"
-    print(f"{N_PARAMETERS / 1e6} M float32 parameters, {cores} cores, {funcsgd.exactness()}; {versions}")
-    for n_leaves in arguments.leaves:
-        compare(n_leaves, arguments.rounds)
-
-
 if __name__ == "__main__":
-    main()
+    for_leaves("one step of a whole recipe: funcsgd beside optax and torch", compare, rounds=15)

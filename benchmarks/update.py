@@ -25,8 +25,6 @@ arrays as large as all parameters: 12 bytes an element, reads and writes counted
 two loops and what was tried to make it one.
 """
 
-import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -38,32 +36,11 @@ import torch
 
 import funcsgd
 from benchmarks.bandwidth import print_table, stream
+from benchmarks.leaves import for_leaves
 from benchmarks.timing import alternating_medians
 
-N_PARAMETERS = 25_600_000
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 1e-4
 BYTES = {"funcsgd": 28, "optax": 28, "torch fused": 20}
-
-
-def leaf_sizes(n_leaves: int) -> list[int]:
-    """About `N_PARAMETERS` in all: for 161 the 25,557,032 parameters of a ResNet-50, otherwise equal sizes."""
-    return resnet50_sizes() if n_leaves == 161 else [N_PARAMETERS // n_leaves] * n_leaves
-
-
-def resnet50_sizes() -> list[int]:
-    """Sizes of a ResNet-50 for ImageNet: each convolution's kernel, its BatchNorm's scale and shift; a linear layer.
-
-    Source: He et al. 2016, table 1.
-    """
-    convolutions = [(3, 64, 7)]
-    n_in = 64
-    for width, n_blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
-        for block in range(n_blocks):
-            convolutions += [(n_in, width, 1), (width, width, 3), (width, 4 * width, 1)]
-            convolutions += [(n_in, 4 * width, 1)] if block == 0 else []  # the shortcut's
-            n_in = 4 * width
-    layers = [[n_in * n_out * side**2, n_out, n_out] for n_in, n_out, side in convolutions]
-    return [size for layer in layers for size in layer] + [2048 * 1000, 1000]
 
 
 def jax_steps(
@@ -113,10 +90,8 @@ def torch_step(values: list[np.ndarray], **implementation: bool) -> Callable[[],
     ).step
 
 
-def compare(n_leaves: int, rounds: int) -> None:
-    """Time all contenders over ``n_leaves`` leaves and print the table."""
-    rng = np.random.default_rng(0)
-    values = [0.01 * rng.standard_normal(size).astype(np.float32) for size in leaf_sizes(n_leaves)]
+def compare(values: list[np.ndarray], rounds: int) -> None:
+    """Time all contenders over these leaves and print the table."""
     contenders, loops = jax_steps(
         {
             "funcsgd": funcsgd.sgd(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY),
@@ -130,22 +105,9 @@ def compare(n_leaves: int, rounds: int) -> None:
     contenders["bandwidth"] = stream()
     seconds = alternating_medians(contenders, rounds)
 
-    print(f"\n{n_leaves} leaves; loops over a leaf: {', '.join(f'{name} {n}' for name, n in loops.items())}")
+    print(f"loops over a leaf: {', '.join(f'{name} {n}' for name, n in loops.items())}")
     print_table(seconds, BYTES, sum(v.size for v in values))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="one optimizer step: funcsgd beside optax and torch")
-    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 161, 2000])
-    parser.add_argument("--rounds", type=int, default=25)
-    arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    versions = f"jax {jax.__version__}, optax {optax.__version__}, torch {torch.__version__}"
-    print(f"{N_PARAMETERS / 1e6} M float32 parameters, {cores} cores, {funcsgd.exactness()}; {versions}")
-    for n_leaves in arguments.leaves:
-        compare(n_leaves, arguments.rounds)
-
-
 if __name__ == "__main__":
-    main()
+    for_leaves("one optimizer step: funcsgd beside optax and torch", compare, rounds=25)
