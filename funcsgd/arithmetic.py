@@ -149,6 +149,22 @@ def bare_product(y: jax.Array, alpha: ArrayLike) -> jax.Array:
     return y * jnp.asarray(alpha, y.dtype)
 
 
+def written(x: jax.Array) -> jax.Array:
+    """Return ``x``, which goes to memory anyway, to be read from there and not to be calculated once more.
+
+    A loop that needs ``x`` may calculate it anew instead of waiting for it. Where a compiler then puts both loops into
+    one function, as XLA does with small ones, LLVM shares the product of ``x = c + alpha * y`` between them, and a
+    product with two uses is not fused into either sum.
+
+    Args:
+        x: array of any shape and dtype; part of a state.
+
+    Returns:
+        The same.
+    """
+    return jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call, no-any-return]
+
+
 class Exactness(NamedTuple):
     """What `exactness` found.
 

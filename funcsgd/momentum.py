@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, add_to_rounded, scaled
+from funcsgd.arithmetic import add, add_to_rounded, scaled, written
 from funcsgd.hyperparameters import (
     Hyperparameter,
     check_nesterov,
@@ -104,11 +104,10 @@ def add_momentum(
             g = g.astype(buffer.dtype)
             damped = add_to_rounded(scaled(buffer, beta), g, alpha=1 - dampening)
             new = jnp.where(started, damped, g)
+            on = True if always_on else jnp.asarray(beta) != 0
+            new = written(new if always_on else jnp.where(on, new, buffer))
             out = add(g, new, alpha=beta) if nesterov else new
-            if always_on:
-                return out, new, jnp.ones_like(started)
-            on = jnp.asarray(beta) != 0
-            return jnp.where(on, out, g), jnp.where(on, new, buffer), started | on
+            return out if always_on else jnp.where(on, out, g), new, started | on
 
         buffers = jax.tree.leaves(state.buffer)
         if not buffers:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcsgd.schedulers import ScaleBySchedulersState
+from funcsgd.training.batches import take
 from funcsgd.training.epoch import Inputs
 from funcsgd.training.state import TrainingState
 from funcsgd.training.update import Program, loss_and_rest
@@ -17,7 +18,7 @@ def begin(
     """Return the state before the first update."""
     opt_state = program.tx.init(params)
     _check_metric(program, opt_state)
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((sizes[0], *x.shape[1:]), x.dtype), inputs.data)  # type: ignore[no-untyped-call]
+    batch = jax.eval_shape(lambda data: take(data, jnp.zeros(sizes[0], int)), inputs.data)
     loss = _checked_loss(program, params, batch, model_state)
     losses = jnp.zeros(len(sizes), loss.dtype)
     return TrainingState(params, opt_state, model_state, jnp.int32(0), key, jnp.zeros((), float), losses)

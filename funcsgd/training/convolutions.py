@@ -68,13 +68,13 @@ def _rewritten(param: Any) -> Any:
     """The function, or the functions, that a call, a loop or a branch has among its parameters."""
     if isinstance(param, tuple):
         return tuple(map(_rewritten, param))
-    if isinstance(param, Jaxpr):  # without constants, as those of jax.checkpoint
+    if isinstance(param, ClosedJaxpr):
+        avals = [v.aval for v in param.jaxpr.invars]
+        shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]  # type: ignore[no-untyped-call]
+        return jax.make_jaxpr(lambda *args: _evaluate(param, *args))(*shapes)
+    if isinstance(param, Jaxpr):  # without constants, as jax.checkpoint's; jax 0.12 makes no difference between the two
         return _rewritten(ClosedJaxpr(param, ())).jaxpr
-    if not isinstance(param, ClosedJaxpr):
-        return param
-    avals = [v.aval for v in param.jaxpr.invars]
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]  # type: ignore[no-untyped-call]
-    return jax.make_jaxpr(lambda *args: _evaluate(param, *args))(*shapes)
+    return param
 
 
 def _convolve(inputs: jax.Array, kernel: jax.Array, *, dimension_numbers: Any, **params: Any) -> jax.Array:

@@ -83,7 +83,7 @@ def test_removing_rounded_is_found(monkeypatch, flags):
 
 
 def test_a_last_stage_without_its_barrier_is_found(monkeypatch):
-    """XLA would join two factors: ``(d * 0.3) * lr`` becomes ``d * (0.3 * lr)``."""
+    """XLA may join two factors: ``(d * 0.3) * lr`` becomes ``d * (0.3 * lr)``. jax 0.10 does, 0.12 does not."""
 
     def found():
         ours = our_run(optax.chain(optax.scale(0.3), learning_rate(LR)), PARAMS, STEPS)
@@ -92,7 +92,9 @@ def test_a_last_stage_without_its_barrier_is_found(monkeypatch):
 
     assert found() == 0
     monkeypatch.setattr("funcsgd.learning_rate.bare_product", lambda d, factor: d * jnp.asarray(factor, d.dtype))
-    assert found() > 0
+    d = np.concatenate([np.ravel(g) for of_step in STEPS for g in of_step])
+    joined = jax.jit(lambda d: d * np.float32(0.3) * np.float32(LR))(d) != d * np.float32(0.3) * np.float32(LR)
+    assert (found() > 0) == joined.any()
 
 
 def test_eager_rounding_is_found():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
+from funcsgd.arithmetic import rounded
 from torch_bridge.random.layout import Shape, as_shape, element_count, floating_dtype
 from torch_bridge.random.traced.mersenne_twister import TracedState, draw_32
 from torch_bridge.random.uniform import check_bounds
@@ -33,13 +34,15 @@ def draw_uniform(
         ValueError: float64.
         RuntimeError: bad bounds, with torch's messages.
 
-    Exactness: bitwise on x86-64 CPUs with FMA; for bounds 0 and 1 everywhere, since no rounding is involved.
+    Exactness: bitwise to torch on a CPU with FMA, whatever the compiler here makes of ``a * b + c``, for bounds at
+    least 2**-75 apart.
     """
     dtype = short_dtype(dtype, "check_uniform_bounds")
     check_bounds(low, high, dtype)
     words, state = draw_32(state, element_count(shape))
     low32, high32 = np.float32(low), np.float32(high)
-    values = (unit(words) * (high32 - low32) + low32).astype(dtype)  # one rounding: the compiler fuses it
+    values = unit(words) if (low, high) == (0, 1) else _stretched(words, high32 - low32, low32)
+    values = values.astype(dtype)
     values = jnp.where(values == jnp.asarray(high, dtype), jnp.asarray(low, dtype), values)
     return values.reshape(as_shape(shape)), state
 
@@ -47,6 +50,39 @@ def draw_uniform(
 def unit(words: jax.Array) -> jax.Array:
     """Turn words into float32 numbers in ``[0, 1)``."""
     return jnp.asarray(words & jnp.uint32(2**24 - 1), jnp.float32) * np.float32(2**-24)
+
+
+def _stretched(words: jax.Array, width: np.float32, low: np.float32) -> jax.Array:
+    """``fl(unit * width + low)``, rounded once.
+
+    A compiler that fuses products with sums as a rule need not do it everywhere, so nothing here depends on it: the
+    halves' products are exact, fused or not. The equation is that of `torch_bridge.random.fused.fma64`.
+    """
+    upper = jnp.asarray((words >> 12) & jnp.uint32(2**12 - 1), jnp.float32) * np.float32(2**-12)
+    lower = jnp.asarray(words & jnp.uint32(2**12 - 1), jnp.float32) * np.float32(2**-24)
+    width_upper = np.array(width.view(np.uint32) & np.uint32(0xFFFFF000)).view(np.float32)[()]
+    width_lower = width - width_upper
+    product = rounded(unit(words) * width)
+    error = lower * width_lower - (((product - upper * width_upper) - lower * width_upper) - upper * width_lower)
+    high, rest_low = _two_sum(error, jnp.full_like(error, low))
+    total, rest_high = _two_sum(product, high)
+    return total + _sum_to_odd(rest_high, rest_low)
+
+
+def _two_sum(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``fl(x + y)`` and, exactly, what that rounding dropped."""
+    total = x + y
+    back = total - x
+    return total, (x - (total - back)) + (y - back)
+
+
+def _sum_to_odd(x: jax.Array, y: jax.Array) -> jax.Array:
+    """``x + y``; if inexact, whichever of its two neighbours has an odd last bit."""
+    total, rest = _two_sum(x, y)
+    bits = jax.lax.bitcast_convert_type(total, jnp.int32)
+    inexact_even = (rest != 0) & (bits & 1 == 0)
+    step = jnp.where((rest > 0) == (total > 0), 1, -1)
+    return jax.lax.bitcast_convert_type(jnp.where(inexact_even, bits + step, bits), jnp.float32)
 
 
 def short_dtype(dtype: DTypeLike, kernel: str) -> np.dtype[Any]:
