@@ -95,6 +95,8 @@ def add_momentum(
             return updates, state._replace(count=count)
         beta = value_at(momentum, state.count)
         always_on = isinstance(beta, int | float) and beta != 0  # a schedule may return a Python 0
+        on = True if always_on else jnp.asarray(beta) != 0
+        undamped = isinstance(dampening, int | float) and dampening == 0
 
         def leaf(
             g: jax.Array | None, buffer: jax.Array, started: jax.Array
@@ -102,12 +104,16 @@ def add_momentum(
             if g is None:
                 return None, buffer, started
             g = g.astype(buffer.dtype)
-            damped = add_to_rounded(scaled(buffer, beta), g, alpha=1 - dampening)
-            new = jnp.where(started, damped, g)
-            on = True if always_on else jnp.asarray(beta) != 0
-            new = written(new if always_on else jnp.where(on, new, buffer))
-            out = add(g, new, alpha=beta) if nesterov else new
-            return out if always_on else jnp.where(on, out, g), new, started | on
+            # Not sums are chosen here but what goes into them: of a choice between sums compilers make two loops, with
+            # roundings of their own. The first gradient meets -1 times zeros, a buffer at rest meets -0.0, and adding
+            # -0.0 changes no bit.
+            nothing = -jnp.zeros_like(g)
+            old = scaled(buffer, _where(on, jnp.where(started, beta, -1.0), 1.0))
+            weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
+            new = written(add_to_rounded(old, _where(on, g, nothing), alpha=weight))
+            ahead = new if always_on else written(jnp.where(on, new, nothing))
+            out = add(g, ahead, alpha=beta) if nesterov else _where(on, new, g)
+            return out, new, started | on
 
         buffers = jax.tree.leaves(state.buffer)
         if not buffers:
@@ -120,3 +126,7 @@ def add_momentum(
         return tree.unflatten(outs), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _where(on: jax.Array | bool, x: Any, y: Any) -> Any:
+    return x if on is True else jnp.where(on, x, y)
