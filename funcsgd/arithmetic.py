@@ -2,8 +2,8 @@
 
 torch computes ``x + alpha * y`` in one rounding (a fused multiply-add) and ``momentum * buffer`` in a rounding of
 its own. XLA's CPU compiler fuses every ``a * b + c`` it can see under ``jit``, so JAX agrees with torch by itself
-except where torch rounds twice. `rounded` is the mark for those places; `divided` keeps XLA from multiplying by a
-reciprocal. There are no other tricks in this library.
+except where torch rounds twice. `rounded` is the mark for those places; `written` keeps a fused sum from being shared
+out again, and `divided` keeps XLA from multiplying by a reciprocal. There are no other tricks in this library.
 """
 
 from fractions import Fraction
