@@ -194,6 +194,9 @@ class Exactness(NamedTuple):
 def exactness(backend: str | None = None) -> Exactness:
     """Run a tiny canary on a backend and say whether the class `bitwise` can be promised there.
 
+    It asks about one vector. A compiler that fuses there may still fail to in a larger program: the README names what
+    is known of jax 0.12.
+
     Args:
         backend: platform name, such as ``"cpu"`` or ``"gpu"``; None takes JAX's default.
 

@@ -146,19 +146,8 @@ def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraA
     """
     check_scalar("clip_value", clip_value)
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
+    def clip(g: jax.Array) -> jax.Array:
+        limit = jnp.asarray(clip_value, g.dtype).reshape(())
+        return jnp.minimum(jnp.maximum(g, -limit), limit)
 
-    def update(
-        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None, **extra_args: Any
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        del params, extra_args
-
-        def clip(g: jax.Array) -> jax.Array:
-            limit = jnp.asarray(clip_value, g.dtype).reshape(())
-            return jnp.minimum(jnp.maximum(g, -limit), limit)
-
-        return jax.tree.map(clip, updates), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.with_extra_args_support(optax.stateless(lambda updates, params: jax.tree.map(clip, updates)))

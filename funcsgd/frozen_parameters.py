@@ -40,18 +40,8 @@ def freeze(mask: Any) -> optax.GradientTransformationExtraArgs:
         {'b': Array([2.], dtype=float32), 'w': Array([0.5], dtype=float32)}
     """
 
-    def init(params: optax.Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
+    def kept(frozen: bool, gradients: Any) -> Any:
+        return jax.tree.map(lambda _: None, gradients) if frozen else gradients
 
-    def update(
-        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None, **extra_args: Any
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        del params, extra_args
-
-        def kept(frozen: bool, gradients: Any) -> Any:
-            return jax.tree.map(lambda _: None, gradients) if frozen else gradients
-
-        return jax.tree.map(kept, mask, updates), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    stage = optax.stateless(lambda updates, params: jax.tree.map(kept, mask, updates))
+    return optax.with_extra_args_support(stage)

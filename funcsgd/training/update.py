@@ -57,8 +57,8 @@ def update(program: Program, carry: Carry, batch: Any, metric: jax.Array, step: 
             grads, opt_state, params, value=loss, grad=grads, value_fn=lambda p: loss_fn(p)[0], **extra_args
         )
         params = optax.apply_updates(params, updates)
-        step = Step(loss, aux, grads, updates, params, opt_state, model_state)
-        return (params, opt_state, model_state), (loss, None if program.record is None else program.record(step))
+        this = Step(loss, aux, grads, updates, params, opt_state, model_state)
+        return (params, opt_state, model_state), (loss, None if program.record is None else program.record(this))
 
     carry, seen = with_canonical_convolutions(made)(carry, batch, metric)
     if program.progress is not None:

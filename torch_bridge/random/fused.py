@@ -1,6 +1,7 @@
 """Fused multiply-add in NumPy: ``a * b + c`` with one rounding, for float32 and float64 arrays."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,8 +82,8 @@ def fma64(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
         product = a * b
         error = _product_error(a, b, product)
-        high, low = _two_sum(error, c)
-        total, rest = _two_sum(product, high)
+        high, low = two_sum(error, c)
+        total, rest = two_sum(product, high)
         result = np.asarray(total + _sum_to_odd(rest, low))
         # A product that is exactly zero needs no care but for the sign of zero, which plain arithmetic has right.
         zero = (a == 0) | (b == 0)
@@ -99,8 +100,8 @@ def fma64(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
-def _two_sum(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``fl(x + y)`` and, exactly, what that rounding dropped."""
+def two_sum(x: Any, y: Any) -> tuple[Any, Any]:
+    """``fl(x + y)`` and, exactly, what that rounding dropped; of NumPy's arrays or JAX's."""
     total = x + y
     back = total - x
     return total, (x - (total - back)) + (y - back)
@@ -118,7 +119,7 @@ def _product_error(a: NDArray[np.float64], b: NDArray[np.float64], product: NDAr
 
 def _sum_to_odd(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """``x + y``; if inexact, whichever of its two neighbours has an odd last bit."""
-    total, rest = _two_sum(x, y)
+    total, rest = two_sum(x, y)
     bits = np.asarray(total).view(np.int64)
     inexact_even = (rest != 0) & ((bits & 1) == 0) & np.isfinite(total)
     away_from_zero = (rest > 0) == (total > 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from funcsgd.arithmetic import rounded
+from torch_bridge.random.fused import two_sum
 from torch_bridge.random.layout import Shape, as_shape, element_count, floating_dtype
 from torch_bridge.random.traced.mersenne_twister import TracedState, draw_32
 from torch_bridge.random.uniform import check_bounds
@@ -64,21 +65,15 @@ def _stretched(words: jax.Array, width: np.float32, low: np.float32) -> jax.Arra
     width_lower = width - width_upper
     product = rounded(unit(words) * width)
     error = lower * width_lower - (((product - upper * width_upper) - lower * width_upper) - upper * width_lower)
-    high, rest_low = _two_sum(error, jnp.full_like(error, low))
-    total, rest_high = _two_sum(product, high)
-    return total + _sum_to_odd(rest_high, rest_low)
-
-
-def _two_sum(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """``fl(x + y)`` and, exactly, what that rounding dropped."""
-    total = x + y
-    back = total - x
-    return total, (x - (total - back)) + (y - back)
+    high, rest_low = two_sum(error, jnp.full_like(error, low))
+    total, rest_high = two_sum(product, high)
+    stretched: jax.Array = total + _sum_to_odd(rest_high, rest_low)
+    return stretched
 
 
 def _sum_to_odd(x: jax.Array, y: jax.Array) -> jax.Array:
     """``x + y``; if inexact, whichever of its two neighbours has an odd last bit."""
-    total, rest = _two_sum(x, y)
+    total, rest = two_sum(x, y)
     bits = jax.lax.bitcast_convert_type(total, jnp.int32)
     inexact_even = (rest != 0) & (bits & 1 == 0)
     step = jnp.where((rest > 0) == (total > 0), 1, -1)
