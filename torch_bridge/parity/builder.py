@@ -31,6 +31,7 @@ class TraceBuilder:
             raise ValueError(f"digest_every must be a positive number of steps or None, but got {digest_every}")
         self.static = dict(static)
         self.initial: dict[str, Array] = {}
+        self.twins: dict[int, Step] = {}
         self.n_steps = 0
         self._digest_every = digest_every
         self._in_full = in_full
@@ -70,7 +71,9 @@ class TraceBuilder:
             else:
                 steps[key] = _rows(values, self.n_steps)
         static = {**self.static, "n_steps": self.n_steps}
-        return Trace(static, dict(self.initial), steps, kept, digests, norms, present, dict(extra or {}))
+        return Trace(
+            static, dict(self.initial), steps, kept, digests, norms, present, dict(extra or {}), dict(self.twins)
+        )
 
     def _is_digested(self, key: str, value: Array) -> bool:
         return self._digest_every is not None and phase_of(key) not in self._in_full and np.ndim(value) > 0
