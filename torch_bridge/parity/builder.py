@@ -55,6 +55,13 @@ class TraceBuilder:
                 values[t] = np.array(value)
         self.n_steps += 1
 
+    def stood_still(self, key: str, value: Array) -> None:
+        """Add a quantity to the initial state and to all steps so far, which it passed unchanged."""
+        self.initial[key] = np.array(value)
+        n_steps, self.n_steps = self.n_steps, 0
+        for _ in range(n_steps):
+            self.append({key: value})
+
     def build(self, extra: Mapping[str, Array] | None = None) -> Trace:
         """Return the trace of the steps so far."""
         steps, kept, digests, norms, present = {}, {}, {}, {}, {}
