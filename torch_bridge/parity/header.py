@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,14 @@ class Header:
 def warn(sentence: str) -> None:
     """Give a warning, also where warnings are made errors: those must not end the user's training."""
     with contextlib.suppress(Warning):
-        warnings.warn(sentence, stacklevel=4)
+        warnings.warn(sentence, stacklevel=_frames_to_the_script())
+
+
+def _frames_to_the_script() -> int:
+    frame, level = sys._getframe(2), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "torch_bridge"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def told_recipe(

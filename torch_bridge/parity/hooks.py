@@ -1,10 +1,13 @@
 """Hooks where torch has none of its own, or none that survives a copy: modules, averages, schedulers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+
+_FAST_WITHOUT_HOOKS = ("TransformerEncoder", "TransformerEncoderLayer", "MultiheadAttention")
 
 
 class ModuleHook:
@@ -30,6 +33,21 @@ class ModuleHook:
 
 def hear_nothing(*args: Any) -> None:
     """Do nothing: what a `ModuleHook` is in a copy."""
+
+
+def can_have_hooks(module: "torch.nn.Module") -> bool:
+    """Return True unless a module is scripted; torch gives such a one no hooks."""
+    import torch
+
+    return not isinstance(module, torch.jit.ScriptModule)
+
+
+def parts_of(model: "torch.nn.Module") -> "Iterator[torch.nn.Module]":
+    """Go through the modules below a model, but for those that take another path in evaluation if they have hooks."""
+    for child in model.children():
+        if type(child).__name__ not in _FAST_WITHOUT_HOOKS and can_have_hooks(child):
+            yield child
+            yield from parts_of(child)
 
 
 def with_methods(target: Any, methods: dict[str, Callable[..., Any]]) -> Callable[[], None]:

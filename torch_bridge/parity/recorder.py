@@ -11,7 +11,7 @@ from torch_bridge.parity.backward import BackwardPasses, Pass
 from torch_bridge.parity.batches import Batches
 from torch_bridge.parity.builder import TraceBuilder
 from torch_bridge.parity.header import Header, told_recipe
-from torch_bridge.parity.hooks import ModuleHook, hear_average, hear_metric
+from torch_bridge.parity.hooks import ModuleHook, can_have_hooks, hear_average, hear_metric, parts_of
 from torch_bridge.parity.optimizer_view import OptimizerView, dense
 from torch_bridge.parity.scaler import ScalerSteps
 from torch_bridge.parity.trace import Array, Trace, name_of
@@ -61,6 +61,8 @@ class Recorder:
         self.latest: dict[str, Array] = {}
         self._open = self._ready = False
         self._undo: list[Callable[[], None]] = []
+        self._undo_parts: list[Callable[[], None]] = []
+        self._whole = False  # was the model called as a whole in this step?
         self._batches = Batches(loader, self._header.say) if loader is not None else None
         policy = Twins() if twins is True else twins
         self._twins = TwinEvaluation(model, policy, self._named, self._tell_no_twin) if policy else None
@@ -75,15 +77,21 @@ class Recorder:
         )
         self._attach(model, optimizer, criterion, scheduler, average)
         if self._twins is not None:
-            self._twins.before_step(0, False)
+            self._twins.before_step(0)
 
     def _attach(self, model: Any, optimizer: Any, criterion: Any, scheduler: Any, average: Any) -> None:
         self._undo.append(self._passes.close)
         if self._batches is not None:
             self._undo.append(self._batches.close)
-        forward = ModuleHook(model, self._guarded(self._before_forward))
-        self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
-        if criterion is not None:
+        if can_have_hooks(model):
+            forward = ModuleHook(model, self._guarded(self._before_forward))
+            self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
+        else:
+            self._header.say(f"{type(model).__name__} is scripted and has no hooks; its calls are not seen")
+        for part in parts_of(model):
+            hook = ModuleHook(part, self._guarded(self._before_part))
+            self._undo_parts.append(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        if criterion is not None and can_have_hooks(criterion):
             loss = ModuleHook(criterion, self._guarded(self._after_criterion))
             self._undo.append(criterion.register_forward_hook(loss).remove)
         if average is not None:
@@ -146,9 +154,9 @@ class Recorder:
     def close(self) -> None:
         """Remove every hook; the trace stays."""
         if self._twins is not None:
-            self._twins.abandon()
-        while self._undo:
-            self._undo.pop()()
+            self._twins.close()
+        while self._undo or self._undo_parts:
+            (self._undo or self._undo_parts).pop()()
 
     def __enter__(self) -> "Recorder":
         return self
@@ -177,12 +185,21 @@ class Recorder:
     def _before_forward(self, args: Any, kwargs: Any) -> None:
         import torch
 
-        if not torch.is_grad_enabled():
-            return
+        if torch.is_grad_enabled():
+            self._whole = True
+            self._called(args, kwargs, part=False)
+
+    def _before_part(self, args: Any, kwargs: Any) -> None:
+        import torch
+
+        if torch.is_grad_enabled() and not self._whole:
+            self._called(args, kwargs, part=True)
+
+    def _called(self, args: Any, kwargs: Any, part: bool) -> None:
         if self._batches is not None:
-            self._batches.called((args, kwargs))
+            self._batches.called((args, kwargs), part)
         if self._twins is not None:
-            self._twins.before_call(self._step, self._epoch_begins(), (args, kwargs), self._latest_batch(args))
+            self._twins.before_call(self._step, self._epoch_begins(), (args, kwargs), self._latest_batch(args), part)
 
     def _epoch_begins(self) -> bool:
         if self._batches is None or not self._batches.epoch_began:
@@ -284,7 +301,7 @@ class Recorder:
             self._pending["loss"] = self._criterion_loss if loss is None else loss
         self._criterion_loss = None
         self._see_batches(step, n_passes)
-        twin = None if self._twins is None else self._twins.finish(step)
+        twin = None if self._twins is None else self._twins.finish(step, n_passes)
         if twin is not None and not self._view.is_skipping():
             self._keep_twin(step, twin)
         if self._metric is not None:
@@ -320,8 +337,11 @@ class Recorder:
         )
         self.latest, self._pending = self._pending, {}
         self._open, self._ready = True, False
+        while self._whole and self._undo_parts:
+            self._undo_parts.pop()()
+        self._whole = False
         if self._twins is not None:
-            self._twins.before_step(self._step, False)
+            self._twins.before_step(self._step)
 
     def _drop_step(self) -> None:
         """Forget the step under way: a GradScaler left it out, or it could not be seen."""

@@ -88,11 +88,9 @@ class Tape(TorchFunctionMode):
             _push_mode(above.pop(0))
         for mode in [self, *above]:
             _push_mode(mode)
-        self._forget_custom = CUSTOM_FUNCTION.hear(self._note_custom)
 
     def stop(self) -> None:
         """Note no more."""
-        self._forget_custom()
         for mode in _modes_taken_off():
             if mode is not self:
                 _push_mode(mode)
@@ -121,7 +119,8 @@ class Tape(TorchFunctionMode):
             self.give_up(_SCRIPT_CODE.format("Tensor.register_hook"))
         return self.note(func, name, args, kwargs)
 
-    def _note_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def note_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
+        """Make a call of ``torch.autograd.Function.apply``, which no mode sees, and note it."""
         if not self._is_noting():
             return call(*args, **kwargs)
         kind, *args = args
@@ -144,17 +143,17 @@ class Tape(TorchFunctionMode):
             custom: of a custom autograd function, what makes the call again.
         """
         call, before = None, None
-        try:
-            call, before = self._begin(custom or function, name, args, kwargs), self._generators.states()
-        except Exception as error:  # the run must go on
-            self.give_up(error)
         with self.pause():
+            try:
+                call, before = self._begin(custom or function, name, args, kwargs), self._generators.states()
+            except Exception as error:  # the run must go on
+                self.give_up(error)
             result = function(*args, **kwargs)
-        try:
-            if call is not None and before is not None:
-                self._end(call, before, result, custom is not None)
-        except Exception as error:
-            self.give_up(error)
+            try:
+                if call is not None and before is not None:
+                    self._end(call, before, result, custom is not None)
+            except Exception as error:
+                self.give_up(error)
         return result
 
     def note_layer(self, name: str, output: torch.Tensor) -> None:
@@ -167,7 +166,7 @@ class Tape(TorchFunctionMode):
             self._calls.append(Call(keep, (self._slots[output],), {}, name))
 
     def _begin(self, function: Any, name: str, args: Any, kwargs: Any) -> Call | None:
-        if torch._C._are_functorch_transforms_active():
+        if is_transformed():
             return None
         if name == "view" and any(isinstance(arg, torch.dtype) for arg in args):
             raise CannotWiden("the bits of a tensor are read as another type (Tensor.view)")
@@ -229,8 +228,8 @@ class Tape(TorchFunctionMode):
         if isinstance(made_by, torch.autograd.function.BackwardCFunction) and slot not in self._of_custom:
             name = getattr(getattr(type(made_by), "_forward_cls", None), "__name__", type(made_by).__name__)
             self._unseen[slot] = (
-                f"the custom autograd function {name} was called by an alias of its apply, which hides its arguments: "
-                f"call {name}.apply(...)"
+                f"the custom autograd function {name} was called by a reference to its apply that is older than the "
+                f"recorder, which hides its arguments: call {name}.apply(...)"
             )
         return slot
 
@@ -282,6 +281,11 @@ class Tape(TorchFunctionMode):
     def know_gradients(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """Tell which tensors are gradients, so that they are not copied where a script clips them."""
         self._gradients = frozenset(id(gradient) for gradient in gradients if gradient is not None)
+
+
+def is_transformed() -> bool:
+    """Return True inside of torch.func's transformations, whose tensors are none that a tape could note."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _modes_taken_off() -> list[Any]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from torch_bridge.parity.backward import Pass
 from torch_bridge.parity.batches import tensors_of
-from torch_bridge.parity.patch import BACKWARD
+from torch_bridge.parity.hooks import can_have_hooks
+from torch_bridge.parity.patch import BACKWARD, CUSTOM_FUNCTION
 from torch_bridge.parity.trace import Array
 from torch_bridge.translate.tensors import to_numpy
 
@@ -88,37 +89,44 @@ class TwinEvaluation:
         self._undo: list[Callable[[], None]] = []
         self._narrow: dict[str, Array] = {}
         self._by_function: tuple[Any, ...] | None = None
-        self._whole = not _has_no_forward(model)
-        self._chosen = False
+        self._undo_all = [CUSTOM_FUNCTION.hear(self._hear_custom)]
+        self._from_before = not any(True for _ in model.children()) and _has_no_forward(model)  # a ParameterDict
         self._new_step()
+
+    def close(self) -> None:
+        """Remove what hears the run."""
+        self.abandon()
+        while self._undo_all:
+            self._undo_all.pop()()
+
+    def _hear_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
+        return call(*args, **kwargs) if self._tape is None else self._tape.note_custom(call, args, kwargs)
 
     def _new_step(self) -> None:
         self._decided = self._chosen = False
-        self._calls = 0
         self._losses: list[float] = []
         self._reason: str | None = None
         self._by_function = None
 
-    def before_call(self, step: int, epoch_begins: bool, args: Any, latest: Any) -> None:
-        """Hear that the model is about to be called, with gradients on."""
-        self._calls += 1
+    def before_call(self, step: int, epoch_begins: bool, args: Any, latest: Any, part: bool) -> None:
+        """Hear that the model, or a part of it, is about to be called with gradients on."""
         if not self._decided:
+            self._decided = True
             shapes = tuple(tuple(tensor.shape) for tensor in tensors_of(args))
             new = shapes not in self._shapes and len(self._shapes) < _SHAPES
             if new:
                 self._shapes.add(shapes)
-            self._decided = True
             self._chosen = self._chosen or self._policy.choose(step, epoch_begins, new)
             if self._chosen:
                 self._prepare_function(args, latest)
         if self._tape is None and self._chosen and self._reason is None:
             self._open()
-        elif self._tape is not None and not self._tape.differentiable:
+        elif self._tape is not None and not self._tape.differentiable and not part:
             self._tape.clear()  # what came before is data
 
-    def before_step(self, step: int, epoch_begins: bool) -> None:
-        """Hear that a step is over: a model that is not called as a whole is watched from here."""
-        if not self._whole and self._policy.choose(step, epoch_begins, False):
+    def before_step(self, step: int) -> None:
+        """Hear that a step is over: a model whose parameters are used without a call is watched from here."""
+        if self._from_before and self._policy.choose(step, False, False):
             self._chosen = True
             self._open()
 
@@ -162,10 +170,14 @@ class TwinEvaluation:
         if self._tape is not None:
             self._tape.clear_gradients()
 
-    def finish(self, step: int) -> dict[str, Array] | None:
-        """End a step; return its float64 evaluation, if it was chosen and there is one."""
+    def finish(self, step: int, n_passes: int) -> dict[str, Array] | None:
+        """End a step of some backward passes; return its float64 evaluation, if it was chosen and there is one."""
         import torch
 
+        if n_passes and not self._decided and not self._from_before:
+            self._from_before = True
+            self._chosen = self._policy.choose(step, False, False)
+            self._reason = "neither the model nor a part of it was called; the next step is watched from its beginning"
         twin: dict[str, Array] | None = None
         try:
             if self._tape is not None and self._reason is None:
@@ -174,7 +186,6 @@ class TwinEvaluation:
                 twin = self._from_function(*self._by_function)
         except (Exception, torch.OutOfMemoryError) as error:
             self._fail(str(error).strip() or type(error).__name__)
-        self._whole = self._whole if self._calls or not self._losses else False
         self.abandon(step if twin is None and self._chosen else None)
         return twin
 
@@ -185,10 +196,6 @@ class TwinEvaluation:
             self._tell(step, self._reason or "no backward pass reached the optimizer's parameters")
         self._new_step()
 
-    def not_whole(self) -> None:
-        """Hear of a step in which the model was not called as a whole."""
-        self._whole = False
-
     def _open(self) -> None:
         if (reason := self._unfit()) is not None:
             self._reason = reason
@@ -198,7 +205,7 @@ class TwinEvaluation:
         self._tape = Tape(parameter.device for parameter in self._model.parameters())
         if self._policy.layers:
             for name, module in self._model.named_modules():
-                if not any(True for _ in module.children()):
+                if not any(True for _ in module.children()) and can_have_hooks(module):
                     self._undo.append(module.register_forward_hook(self._layer_hook(name)).remove)
         self._tape.start()
 
@@ -223,8 +230,10 @@ class TwinEvaluation:
         def hear(module: Any, args: Any, output: Any) -> None:
             import torch
 
+            from torch_bridge.parity.tape import is_transformed
+
             tape = self._tape
-            if tape is None or not torch.is_grad_enabled():
+            if tape is None or not torch.is_grad_enabled() or is_transformed():
                 return
             try:
                 with tape.pause():
@@ -299,7 +308,8 @@ class TwinEvaluation:
 def _has_no_forward(model: "torch.nn.Module") -> bool:
     import torch
 
-    return type(model).forward is torch.nn.Module.forward
+    own = next(vars(kind)["forward"] for kind in type(model).__mro__ if "forward" in vars(kind))
+    return own is torch.nn.Module.forward
 
 
 def _is_compiled(model: "torch.nn.Module") -> bool:
