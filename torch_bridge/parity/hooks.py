@@ -28,11 +28,15 @@ class ModuleHook:
         return hear_nothing
 
     def __reduce__(self) -> Any:
-        return hear_nothing.__qualname__
+        return _hear_nothing, ()
 
 
 def hear_nothing(*args: Any) -> None:
     """Do nothing: what a `ModuleHook` is in a copy."""
+
+
+def _hear_nothing() -> Callable[..., None]:
+    return hear_nothing
 
 
 def can_have_hooks(module: "torch.nn.Module") -> bool:

@@ -38,9 +38,11 @@ class OptimizerView:
         self.optimizer = optimizer
         self._model = model
         self._names = parameter_names(optimizer, model.named_parameters())
+        self._told = {name for names in self._names for name in names}
 
     def parameters(self) -> "Iterator[tuple[dict[str, Any], str, torch.nn.Parameter]]":
         """Go through group, name and parameter."""
+        self._refresh()
         for group, names in zip(self.optimizer.param_groups, self._names, strict=False):
             for name, parameter in zip(names, group["params"], strict=False):
                 yield group, name, parameter
@@ -53,10 +55,16 @@ class OptimizerView:
         ]
 
     def grown(self) -> list[str]:
-        """Look for parameters that were added to the optimizer since, and return their names."""
+        """Return the names of the parameters that were added to the optimizer since this was last asked."""
+        self._refresh()
+        names = [name for names in self._names for name in names]
+        added = [name for name in names if name not in self._told]
+        self._told.update(added)
+        return added
+
+    def _refresh(self) -> None:
         if [len(names) for names in self._names] == [len(group["params"]) for group in self.optimizer.param_groups]:
-            return []
-        before = {name for names in self._names for name in names}
+            return
         try:
             self._names = parameter_names(self.optimizer, self._model.named_parameters())
         except ValueError:  # not of this model
@@ -65,7 +73,6 @@ class OptimizerView:
                 [known.get(id(parameter), f"group{index}.{position}") for position, parameter in enumerate(g["params"])]
                 for index, g in enumerate(self.optimizer.param_groups)
             ]
-        return [name for names in self._names for name in names if name not in before]
 
     def state(self) -> dict[str, Array]:
         """Return the parameters and the momentum buffers that exist, by key."""

@@ -286,9 +286,11 @@ class Recorder:
     def _say_if_touched(self) -> None:
         last = self.latest
         touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
-        if touched:
-            step = self._builder.n_steps
-            self._header.data.setdefault("touched", []).append(step)
+        if not touched:
+            return
+        step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])
+        known.append(step)
+        if len(known) == 1:
             self._header.say(
                 f"something other than optimizer.step() changed {', '.join(touched)} before step {step}; a replay that "
                 "starts from the recorded state cannot know that. Record that part as a run of its own."
@@ -367,8 +369,10 @@ class Recorder:
             self._twins.abandon()
 
     def _tell_no_twin(self, step: int, reason: str) -> None:
-        self._header.data["twins"]["reasons"][str(step)] = reason
-        self._header.say(f"the run is not evaluated in float64 where {reason}")
+        reasons = self._header.data["twins"]["reasons"]
+        if reason not in reasons.values():
+            self._header.say(f"step {step} is not evaluated in float64: {reason}")
+        reasons[str(step)] = reason
 
     def _hear_metric(self, metric: Any) -> None:
         self._metric = float(metric)

@@ -1,6 +1,5 @@
 """At chosen steps, the same loss and gradients in float64: the policy, and what carries it out."""
 
-import copy
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from torch_bridge.parity.backward import Pass
 from torch_bridge.parity.batches import tensors_of
 from torch_bridge.parity.hooks import can_have_hooks
+from torch_bridge.parity.loss_function import LossFunction
 from torch_bridge.parity.patch import BACKWARD, CUSTOM_FUNCTION
 from torch_bridge.parity.trace import Array
 from torch_bridge.translate.tensors import to_numpy
@@ -88,7 +88,6 @@ class TwinEvaluation:
         self._tape: Tape | None = None
         self._undo: list[Callable[[], None]] = []
         self._narrow: dict[str, Array] = {}
-        self._by_function: tuple[Any, ...] | None = None
         self._undo_all = [CUSTOM_FUNCTION.hear(self._hear_custom)]
         self._from_before = not any(True for _ in model.children()) and _has_no_forward(model)  # a ParameterDict
         self._new_step()
@@ -103,10 +102,11 @@ class TwinEvaluation:
         return call(*args, **kwargs) if self._tape is None else self._tape.note_custom(call, args, kwargs)
 
     def _new_step(self) -> None:
-        self._decided = self._chosen = False
+        self._decided = self._chosen = self._stale = False
         self._losses: list[float] = []
+        self._failure: str | None = None  # of a backward pass
         self._reason: str | None = None
-        self._by_function = None
+        self._by_function: LossFunction | None = None
 
     def before_call(self, step: int, epoch_begins: bool, args: Any, latest: Any, part: bool) -> None:
         """Hear that the model, or a part of it, is about to be called with gradients on."""
@@ -117,8 +117,8 @@ class TwinEvaluation:
             if new:
                 self._shapes.add(shapes)
             self._chosen = self._chosen or self._policy.choose(step, epoch_begins, new)
-            if self._chosen:
-                self._prepare_function(args, latest)
+            if self._chosen and self._policy.loss is not None:
+                self._by_function = LossFunction(self._policy.loss, self._model, args if latest is None else latest)
         if self._tape is None and self._chosen and self._reason is None:
             self._open()
         elif self._tape is not None and not self._tape.differentiable and not part:
@@ -132,14 +132,13 @@ class TwinEvaluation:
 
     def before_backward(self, parameters: "Iterable[torch.Tensor]") -> None:
         """Hear that a backward pass begins."""
-        if self._tape is None or self._losses or self._reason is not None:
+        if self._tape is None or self._losses:
             return
-        if any(p.grad is not None and (p.grad.is_sparse or bool(p.grad.any())) for p in parameters):
-            self._fail("the gradients were not cleared before the step, so they hold more than its own loss")
+        self._stale = any(p.grad is not None and (p.grad.is_sparse or bool(p.grad.any())) for p in parameters)
 
     def after_backward(self, done: Pass) -> None:
         """Hear that a backward pass that counts is over, and make it again in float64."""
-        if self._tape is None or self._reason is not None:
+        if self._tape is None:
             return
         import torch
 
@@ -161,18 +160,18 @@ class TwinEvaluation:
                 BACKWARD.own(total, **options)
                 self._losses.append(float(total.detach()))
             tape.know_gradients([parameter.grad for _, parameter in self._named()])
-        except Exception as error:
-            self._fail(str(error).strip() or type(error).__name__)
+        except Exception as error:  # it matters only if the pass counts in the end
+            self._failure = self._failure or str(error).strip() or type(error).__name__
 
     def cleared(self) -> None:
         """Hear that the passes so far do not count."""
-        self._losses = []
+        self._losses, self._failure = [], None
         if self._tape is not None:
             self._tape.clear_gradients()
 
     def finish(self, step: int, n_passes: int) -> dict[str, Array] | None:
         """End a step of some backward passes; return its float64 evaluation, if it was chosen and there is one."""
-        import torch
+        from torch_bridge.parity.float64 import CannotWiden
 
         if n_passes and not self._decided and not self._from_before:
             self._from_before = True
@@ -180,12 +179,14 @@ class TwinEvaluation:
             self._reason = "neither the model nor a part of it was called; the next step is watched from its beginning"
         twin: dict[str, Array] | None = None
         try:
-            if self._tape is not None and self._reason is None:
-                twin = self._gathered(self._tape)
+            twin = None if self._tape is None else self._gathered(self._tape)
+        except CannotWiden as error:
+            self._reason = str(error)
+        try:
             if twin is None and self._by_function is not None:
-                twin = self._from_function(*self._by_function)
-        except (Exception, torch.OutOfMemoryError) as error:
-            self._fail(str(error).strip() or type(error).__name__)
+                twin = self._by_function.evaluated(self._named())
+        except Exception as error:
+            self._reason = f"Twins(loss=...) failed: {error}"
         self.abandon(step if twin is None and self._chosen else None)
         return twin
 
@@ -193,7 +194,7 @@ class TwinEvaluation:
         """Stop noting, and drop the step; with its number, tell why it has no evaluation."""
         self._close()
         if step is not None:
-            self._tell(step, self._reason or "no backward pass reached the optimizer's parameters")
+            self._tell(step, self._reason or "no call of backward() reached the optimizer's parameters")
         self._new_step()
 
     def _open(self) -> None:
@@ -247,62 +248,25 @@ class TwinEvaluation:
         return hear
 
     def _gathered(self, tape: "Tape") -> dict[str, Array] | None:
+        from torch_bridge.parity.float64 import CannotWiden
+
+        if self._failure is not None:
+            raise CannotWiden(self._failure)
         if not self._losses:
             return None
+        if self._stale:
+            raise CannotWiden("the gradients were not cleared before the step, so they hold more than its own loss")
         twin = {"loss": np.asarray(sum(self._losses))}
         for name, parameter in self._named():
             gradient = tape.gradient_of(parameter)
             if parameter.grad is not None and gradient is None and bool(parameter.grad.to_dense().any()):
-                self._fail(f"the gradient of {name} comes from a computation that was not seen")
-                return None
+                raise CannotWiden(f"the gradient of {name} comes from a computation that was not seen")
             if parameter.grad is not None and gradient is not None:
                 twin[f"gradient/{name}"] = to_numpy(gradient)
         for name, output in tape.layers.items():
             twin[f"forward/{name}"] = to_numpy(output)
             twin[f"narrow/forward/{name}"] = self._narrow[name]
         return twin
-
-    def _fail(self, reason: str) -> None:
-        self._reason = self._reason or reason
-        if self._tape is not None:  # it leaves torch's stack of modes at the step's end, outside of any call
-            self._tape.give_up(reason)
-            self._tape.clear()
-
-    def _prepare_function(self, args: Any, latest: Any) -> None:
-        if self._policy.loss is None:
-            return
-        from torch_bridge.parity.float64 import Generators
-
-        generators = Generators(parameter.device for parameter in self._model.parameters())
-        buffers = {name: buffer.detach().clone() for name, buffer in self._model.named_buffers()}
-        self._by_function = (generators, generators.states(), buffers, args if latest is None else latest)
-
-    def _from_function(self, generators: Any, states: Any, buffers: Any, batch: Any) -> dict[str, Array]:
-        import torch
-
-        from torch_bridge.parity.float64 import rebuilt, wide_dtype
-        from torch_bridge.parity.patch import unheard
-
-        def wide(value: Any) -> Any:
-            return value.to(wide_dtype(value.dtype)) if isinstance(value, torch.Tensor) else rebuilt(value, wide)
-
-        assert self._policy.loss is not None  # else there was nothing to prepare
-        with unheard(), generators.kept(), torch.enable_grad():
-            twin = copy.deepcopy(getattr(self._model, "_orig_mod", self._model)).double()
-            own = {name.removeprefix("_orig_mod."): buffer for name, buffer in buffers.items()}
-            for name, buffer in twin.named_buffers():
-                buffer.copy_(own[name])
-            _drop_hooks(twin)
-            twin.zero_grad()
-            generators.restore(states)
-            loss = self._policy.loss(twin, wide(batch))
-            BACKWARD.own(loss)
-        own_names = {id(parameter): name for name, parameter in self._named()}
-        gradients = {"loss": to_numpy(loss.detach().reshape(()))}
-        for parameter, copied in zip(self._model.parameters(), twin.parameters(), strict=True):
-            if id(parameter) in own_names and copied.grad is not None:
-                gradients[f"gradient/{own_names[id(parameter)]}"] = to_numpy(copied.grad.to_dense())
-        return gradients
 
 
 def _has_no_forward(model: "torch.nn.Module") -> bool:
@@ -318,12 +282,3 @@ def _is_compiled(model: "torch.nn.Module") -> bool:
     eval_frame = sys.modules.get("torch._dynamo.eval_frame")
     backends = getattr(eval_frame, "cached_backends", {})  # plain torch puts a None there
     return any(backend is not None for backend in backends.values())
-
-
-def _drop_hooks(model: "torch.nn.Module") -> None:
-    """Remove the script's hooks; torch's own, such as those of weight_norm, compute what is called weights."""
-    for module in model.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key, hook in list(hooks.items()):
-                if not str(getattr(type(hook), "__module__", "")).startswith("torch."):
-                    del hooks[key]
