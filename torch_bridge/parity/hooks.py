@@ -1,5 +1,6 @@
 """Hooks where torch has none of its own, or none that survives a copy: modules, averages, schedulers."""
 
+import copyreg
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ def with_methods(target: Any, methods: dict[str, Callable[..., Any]]) -> Callabl
 
     def reduce_ex(self: Any, protocol: Any) -> Any:
         parent: Any = kind
-        made, args, *rest = parent.__reduce_ex__(self, protocol)
-        return (made, tuple(kind if each is type(self) else each for each in args), *rest)
+        _, _, *rest = parent.__reduce_ex__(self, 2)
+        return (copyreg._reconstructor, (kind, object, None), *rest)  # type: ignore[attr-defined]
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__reduce_ex__": reduce_ex}
     target.__class__ = own = type(kind.__name__, (kind,), {**methods, **names})

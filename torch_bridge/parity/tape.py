@@ -74,7 +74,7 @@ class Tape(TorchFunctionMode):
         """Forget every call."""
         self._slots: Any = WeakTensorKeyDictionary()
         self._unseen: dict[Slot, str] = {}  # where a gradient would get lost, and why
-        self._of_custom: set[Slot] = set()
+        self._with_gradients: set[Slot] = set()  # outputs of calls made while gradients were on
         self._wide = Float64Values(self._generators)
         self._calls: list[Call] = []
         self._count = 0
@@ -151,7 +151,7 @@ class Tape(TorchFunctionMode):
             result = function(*args, **kwargs)
             try:
                 if call is not None and before is not None:
-                    self._end(call, before, result, custom is not None)
+                    self._end(call, before, result)
             except Exception as error:
                 self.give_up(error)
         return result
@@ -174,7 +174,7 @@ class Tape(TorchFunctionMode):
             function = getattr(torch.Tensor, _NARROWING[name])
         return Call(function, self._template(args), self._template(kwargs), name, torch.is_grad_enabled())
 
-    def _end(self, call: Call, before: list[torch.Tensor], result: Any, custom: bool) -> None:
+    def _end(self, call: Call, before: list[torch.Tensor], result: Any) -> None:
         outputs, inputs = list(tensors_in(result)), list(slots_in((call.args, call.kwargs)))
         if not outputs and (result is not None or not inputs):
             return
@@ -191,8 +191,7 @@ class Tape(TorchFunctionMode):
             slot = self._new_slot(output) if slot is None else slot
             self._unseen.pop(slot, None)
             call.outputs.append((slot, output.requires_grad))
-            if custom:
-                self._of_custom.add(slot)
+            (self._with_gradients.add if call.grad_enabled else self._with_gradients.discard)(slot)
         self.differentiable |= grows
         if unseen and call.grad_enabled and (grows or not outputs):
             written = call.outputs or [(slot, True) for slot in inputs]
@@ -225,7 +224,8 @@ class Tape(TorchFunctionMode):
                 self._wide[slot] = widened(tensor).requires_grad_(tensor.requires_grad and tensor.is_leaf)
             if made_by is not None:
                 self._unseen[slot] = _UNSEEN
-        if isinstance(made_by, torch.autograd.function.BackwardCFunction) and slot not in self._of_custom:
+        is_custom = isinstance(made_by, torch.autograd.function.BackwardCFunction)
+        if is_custom and slot not in self._with_gradients:  # only the inside of its forward was seen
             name = getattr(getattr(type(made_by), "_forward_cls", None), "__name__", type(made_by).__name__)
             self._unseen[slot] = (
                 f"the custom autograd function {name} was called by a reference to its apply that is older than the "

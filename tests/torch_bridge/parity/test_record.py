@@ -116,10 +116,10 @@ def test_closing_removes_every_hook():
 
 
 def test_what_cannot_be_recorded_is_refused():
-    model, optimizer, _, loader = make()
+    model, optimizer, _, _ = make()
     with pytest.raises(TypeError, match=r"torch\.optim\.SGD, but got Adam"):
         torch_bridge.record(model, torch.optim.Adam(model.parameters()))
-    with pytest.raises(ValueError, match="lacks|not among the named ones"):
+    with pytest.raises(ValueError, match="not among the named ones"):
         torch_bridge.record(model[0], optimizer)
     with pytest.raises(ValueError, match="nothing was recorded"):
         torch_bridge.record(model, optimizer).trace()
