@@ -132,7 +132,7 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """Return a detached copy of a tensor in float64, or complex128, or as it is."""
-    return tensor.detach().clone().to(wide_dtype(tensor.dtype))
+    return tensor.detach().to(wide_dtype(tensor.dtype), copy=True)
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -262,9 +262,9 @@ class TwinEvaluation:
             if parameter.grad is not None and gradient is None and bool(parameter.grad.to_dense().any()):
                 raise CannotWiden(f"the gradient of {name} comes from a computation that was not seen")
             if parameter.grad is not None and gradient is not None:
-                twin[f"gradient/{name}"] = to_numpy(gradient)
+                twin[f"gradient/{name}"] = gradient.detach().cpu().numpy()  # nobody else has it, so it is not copied
         for name, output in tape.layers.items():
-            twin[f"forward/{name}"] = to_numpy(output)
+            twin[f"forward/{name}"] = output.cpu().numpy()
             twin[f"narrow/forward/{name}"] = self._narrow[name]
         return twin
 
