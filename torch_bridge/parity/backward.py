@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_bridge.parity.patch import BACKWARD, GRAD, SCALE
+from torch_bridge.parity.patch import BACKWARD, GRAD, SCALE, unheard
 from torch_bridge.parity.trace import Array
 from torch_bridge.translate.tensors import to_numpy
 
@@ -101,15 +101,17 @@ class BackwardPasses:
     def _hear_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
         before: list[tuple[Any, Any, int]] | None = None
         try:
-            self._drop_if_cleared()
-            self._begins()
-            before = self._gradients()
+            with unheard():
+                self._drop_if_cleared()
+                self._begins()
+                before = self._gradients()
         except Exception as error:  # the run must go on
             self._fail(f"a backward pass could not be followed: {error}")
         result = call(*args, **kwargs)
         if before is not None:
             try:
-                self._after(before, args, kwargs)
+                with unheard():
+                    self._after(before, args, kwargs)
             except Exception as error:
                 self._fail(f"a backward pass could not be followed: {error}")
         return result
@@ -151,25 +153,29 @@ class BackwardPasses:
     def _hear_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         try:
-            given = dict(zip(("outputs", "inputs", "grad_outputs"), args, strict=False)) | kwargs
-            own = {id(parameter) for parameter in self._parameters()}
-            if any(id(each) in own for each in _several(given["inputs"])):
-                weights = _several(given.get("grad_outputs"))
-                outputs = _several(given["outputs"])
-                loss = sum(map(self._value, outputs, weights or [None] * len(outputs)))
-                self._grads.append((np.asarray(loss), tuple(result)))
+            with unheard():
+                self._after_grad(args, kwargs, result)
         except Exception as error:
             self._fail(f"a call of torch.autograd.grad could not be followed: {error}")
         return result
+
+    def _after_grad(self, args: Any, kwargs: Any, result: Any) -> None:
+        given = dict(zip(("outputs", "inputs", "grad_outputs"), args, strict=False)) | kwargs
+        own = {id(parameter) for parameter in self._parameters()}
+        if any(id(each) in own for each in _several(given["inputs"])):
+            outputs, weights = _several(given["outputs"]), _several(given.get("grad_outputs"))
+            loss = sum(map(self._value, outputs, weights or [None] * len(outputs)))
+            self._grads.append((np.asarray(loss), tuple(result)))
 
     def _hear_scale(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         try:
             scaler, outputs = args[0], kwargs.get("outputs", args[-1])
             if scaler.is_enabled():
-                self._scale = float(scaler.get_scale())
-                for output, scaled in zip(_several(outputs), _several(result), strict=True):
-                    self._scaled[scaled] = (output.detach(), self._scale)
+                with unheard():
+                    self._scale = float(scaler.get_scale())
+                    for output, scaled in zip(_several(outputs), _several(result), strict=True):
+                        self._scaled[scaled] = (output.detach(), self._scale)
         except Exception as error:
             self._fail(f"a GradScaler could not be followed: {error}")
         return result

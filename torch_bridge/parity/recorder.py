@@ -13,6 +13,7 @@ from torch_bridge.parity.builder import TraceBuilder
 from torch_bridge.parity.header import Header, told_recipe
 from torch_bridge.parity.hooks import ModuleHook, can_have_hooks, hear_average, hear_metric, parts_of
 from torch_bridge.parity.optimizer_view import OptimizerView, dense
+from torch_bridge.parity.patch import unheard
 from torch_bridge.parity.scaler import ScalerSteps
 from torch_bridge.parity.trace import Array, Trace, name_of
 from torch_bridge.parity.twins import TwinEvaluation, Twins
@@ -108,11 +109,12 @@ class Recorder:
         self._undo.append(optimizer.register_step_post_hook(self._guarded(self._after_step)).remove)
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
-        """A hook that never raises: the training is the user's."""
+        """A hook that never raises, since the training is the user's, and whose own torch calls nobody notes."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
-                return hook(*args, **kwargs)
+                with unheard():
+                    return hook(*args, **kwargs)
             except Exception as error:
                 step = self._builder.n_steps + self._open
                 self._header.say(f"{hook.__name__.strip('_')} could not be recorded at step {step}: {error}")
