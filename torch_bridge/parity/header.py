@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.parity.optimizer_view import OptimizerView
+from torch_bridge.parity.trace import Array, name_of, phase_of
 from torch_bridge.translate.recipe_data import recipe_as_data
 from torch_bridge.translate.scheduler_progress import as_list
 
@@ -59,6 +60,20 @@ class Header:
             groups[index]["names"] = names
         self.data["shapes"] = {name: list(p.shape) for _, name, p in view.parameters()}
         self.data["dtypes"] = {name: str(p.dtype).removeprefix("torch.") for _, name, p in view.parameters()}
+
+    def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
+        """Note that a step was evaluated in float64, and of which layers."""
+        told = self.data["twins"]
+        told["steps"].append(step)
+        layers = [name_of(key) for key in twin if phase_of(key) == "forward"]
+        told["layers"] += [layer for layer in layers if layer not in told["layers"]]
+
+    def say_no_twin(self, step: int, reason: str) -> None:
+        """Note why a step was not evaluated in float64, and say each reason once."""
+        reasons = self.data["twins"]["reasons"]
+        if reason not in reasons.values():
+            self.say(f"step {step} is not evaluated in float64: {reason}")
+        reasons[str(step)] = reason
 
     def say(self, sentence: str) -> None:
         """Keep a sentence on what could not be seen, and give it as a warning the first time."""
