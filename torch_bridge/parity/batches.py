@@ -109,7 +109,8 @@ class Batches:
 
     def _lose(self, reason: str) -> None:
         self._lost = True
-        self._fail(f"{reason}; so the trace has no indices from here on: use recorder.log(indices=...)")
+        remedy = "use recorder.log(indices=...) in place of loader="
+        self._fail(f"{reason}; so the trace has no indices from here on: {remedy}")
 
     def _match(self, is_own: Callable[[Any], bool]) -> _Batch | None:
         found = [batch for batch in reversed(self._recent) if any(is_own(tensor) for tensor in batch.tensors)]

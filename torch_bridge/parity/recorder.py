@@ -58,6 +58,7 @@ class Recorder:
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}
         self._open = self._ready = False
+        self._failures: set[tuple[str, str]] = set()
         self._undo: list[Callable[[], None]] = []
         self._watch = StepWatch(
             model,
@@ -96,8 +97,10 @@ class Recorder:
                 with unheard():
                     return hook(*args, **kwargs)
             except Exception as error:
-                step = self._builder.n_steps + self._open
-                self._header.say(f"{hook.__name__.strip('_')} could not be recorded at step {step}: {error}")
+                failure = f"{hook.__name__.strip('_')} could not be recorded"
+                if (failure, str(error)) not in self._failures:
+                    self._failures.add((failure, str(error)))
+                    self._header.say(f"{failure} at step {self._step}: {error}")
                 return None
 
         return guarded

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import overrides
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -24,23 +23,18 @@ from torch_bridge.parity.float64 import (
     wide_dtype,
     widened,
 )
+from torch_bridge.parity.noted_calls import (
+    DRAWS,
+    NARROWING,
+    RUN_SCRIPT_CODE,
+    holds_arrays,
+    is_passive,
+    is_transformed,
+    modes_taken_off,
+    push_mode,
+)
 from torch_bridge.parity.patch import CUSTOM_FUNCTION, is_unheard, unheard
 
-# Random values are data: what the run drew is what the float64 evaluation sees.
-_DRAWS = frozenset(
-    """rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson binomial
-    normal_ uniform_ exponential_ bernoulli_ random_ cauchy_ log_normal_ geometric_""".split()  # noqa: SIM905
-)
-# What gives no tensor, or nothing that a loss could depend on, is not worth noting.
-_PASSIVE = frozenset(
-    """backward dim size stride numel item tolist numpy is_contiguous is_floating_point is_complex storage data_ptr
-    untyped_storage element_size _set_grad_enabled __len__ __bool__ __format__ __repr__ __array__ __hash__ __float__
-    __int__ __index__""".split()  # noqa: SIM905
-)
-_NOTED_GETTERS = tuple(getattr(torch.Tensor, name) for name in ("T", "mT", "H", "mH", "real", "imag", "data"))
-_NOTED_SETTERS = tuple(getattr(torch.Tensor, name) for name in ("data", "requires_grad"))
-_NARROWING = {"half": "double", "bfloat16": "double", "float": "double"}
-_RUN_SCRIPT_CODE = ("CheckpointFunction", "BackwardHookFunction")  # torch's own functions around code of the script
 _SCRIPT_CODE = "the backward pass runs code of the script ({}), which is not run twice"
 _UNSEEN = (
     "a gradient flows through a computation that torch's Python interface does not show: compiled or scripted code, "
@@ -83,17 +77,17 @@ class Tape(TorchFunctionMode):
 
     def start(self) -> None:
         """Begin to note. In the stack of modes: above torch's own for devices, below all of the script's."""
-        above = _modes_taken_off()
+        above = modes_taken_off()
         if above and isinstance(above[0], DeviceContext):
-            _push_mode(above.pop(0))
+            push_mode(above.pop(0))
         for mode in [self, *above]:
-            _push_mode(mode)
+            push_mode(mode)
 
     def stop(self) -> None:
         """Note no more."""
-        for mode in _modes_taken_off():
+        for mode in modes_taken_off():
             if mode is not self:
-                _push_mode(mode)
+                push_mode(mode)
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -113,7 +107,7 @@ class Tape(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Make the call, and note it."""
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
-        if not self._is_noting() or name in _PASSIVE or _is_passive(func, name):
+        if not self._is_noting() or is_passive(func, name):
             return func(*args, **kwargs)
         if name == "register_hook":
             self.give_up(_SCRIPT_CODE.format("Tensor.register_hook"))
@@ -124,7 +118,7 @@ class Tape(TorchFunctionMode):
         if not self._is_noting():
             return call(*args, **kwargs)
         kind, *args = args
-        if kind.__name__ in _RUN_SCRIPT_CODE:
+        if kind.__name__ in RUN_SCRIPT_CODE:
             self.give_up(_SCRIPT_CODE.format(kind.__name__))
         again = partial(CUSTOM_FUNCTION.own, kind)
         return self.note(partial(call, kind), kind.__name__, tuple(args), kwargs, custom=again)
@@ -170,15 +164,15 @@ class Tape(TorchFunctionMode):
             return None
         if name == "view" and any(isinstance(arg, torch.dtype) for arg in args):
             raise CannotWiden("the bits of a tensor are read as another type (Tensor.view)")
-        if name in _NARROWING and function is getattr(torch.Tensor, name):
-            function = getattr(torch.Tensor, _NARROWING[name])
+        if name in NARROWING and function is getattr(torch.Tensor, name):
+            function = getattr(torch.Tensor, NARROWING[name])
         return Call(function, self._template(args), self._template(kwargs), name, torch.is_grad_enabled())
 
     def _end(self, call: Call, before: list[torch.Tensor], result: Any) -> None:
         outputs, inputs = list(tensors_in(result)), list(slots_in((call.args, call.kwargs)))
         if not outputs and (result is not None or not inputs):
             return
-        if call.name in _DRAWS or (not inputs and _holds_arrays((call.args, call.kwargs))):
+        if call.name in DRAWS or (not inputs and holds_arrays((call.args, call.kwargs))):
             self._enter_drawn(call.name, outputs)
             return
         after = self._generators.states()
@@ -281,33 +275,6 @@ class Tape(TorchFunctionMode):
     def know_gradients(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """Tell which tensors are gradients, so that they are not copied where a script clips them."""
         self._gradients = frozenset(id(gradient) for gradient in gradients if gradient is not None)
-
-
-def is_transformed() -> bool:
-    """Return True inside of torch.func's transformations, whose tensors are none that a tape could note."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def _modes_taken_off() -> list[Any]:
-    """Empty torch's stack of modes, and return them from the bottom up."""
-    stack: Any = overrides
-    return [stack._pop_mode() for _ in range(stack._len_torch_function_stack())][::-1]
-
-
-def _push_mode(mode: Any) -> None:
-    stack: Any = overrides
-    stack._push_mode(mode)
-
-
-def _is_passive(function: Any, name: str) -> bool:
-    owner = getattr(function, "__self__", None)
-    return (name == "__get__" and owner not in _NOTED_GETTERS) or (name == "__set__" and owner not in _NOTED_SETTERS)
-
-
-def _holds_arrays(value: Any) -> bool:
-    if isinstance(value, dict):
-        return _holds_arrays(list(value.values()))
-    return any(map(_holds_arrays, value)) if isinstance(value, list | tuple) else isinstance(value, np.ndarray)
 
 
 def _refuse(reason: str) -> None:

@@ -231,7 +231,7 @@ class TwinEvaluation:
         def hear(module: Any, args: Any, output: Any) -> None:
             import torch
 
-            from torch_bridge.parity.tape import is_transformed
+            from torch_bridge.parity.noted_calls import is_transformed
 
             tape = self._tape
             if tape is None or not torch.is_grad_enabled() or is_transformed():
