@@ -1,6 +1,8 @@
 """What recording a torch run costs, and what its float64 twins add: python -m benchmarks.recording."""
 
 import copy
+import statistics
+import time
 from collections.abc import Callable
 
 import torch
@@ -8,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import torch_bridge
-from benchmarks.timing import alternating_medians
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "perceptron, 1.0 M parameters, batch 32": (
@@ -61,30 +62,38 @@ def in_double(make: Callable[[], nn.Module], x: torch.Tensor) -> Callable[[], No
     return evaluate
 
 
+def alternating_cpu_medians(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Return the median CPU seconds of a call: on one thread they do not depend on what else the machine does."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds + 1):
+        for name, call in contenders.items():
+            before = time.process_time()
+            call()
+            seconds[name].append(time.process_time() - before)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
 def main() -> None:
-    every = torch_bridge.Twins(first=10**9)
     for name, (make, shape) in NETWORKS.items():
         x = torch.randn(*shape)
-        seconds = alternating_medians(
+        seconds = alternating_cpu_medians(
             {
                 "torch alone": training_step(make, x, None),
                 "recorded, no twins": training_step(make, x, False),
-                "recorded, a twin at every step": training_step(make, x, every),
-                "the same without layers": training_step(make, x, torch_bridge.Twins(first=10**9, layers=False)),
-                "a copy in double, forward and backward": in_double(make, x),
+                "a twin at every step": training_step(make, x, torch_bridge.Twins(first=10**9, layers=False)),
+                "and its layers": training_step(make, x, torch_bridge.Twins(first=10**9)),
+                "a copy in double, by hand": in_double(make, x),
             },
-            rounds=8,
-            warmup=1,
+            rounds=15,
         )
         print(name)
         for row, value in seconds.items():
-            print(f"  {row:40s} {value * 1e3:8.2f} ms {value / seconds['torch alone']:6.2f}")
-        by_hand = seconds["a copy in double, forward and backward"]
-        for row in ("recorded, a twin at every step", "the same without layers"):
+            print(f"  {row:28s} {value * 1e3:8.2f} ms {value / seconds['torch alone']:6.2f} of torch's step")
+        for row in ("a twin at every step", "and its layers"):
             added = seconds[row] - seconds["recorded, no twins"]
-            print(f"  what twins add, over the same by hand ({row}): {added / by_hand:.2f}")
+            print(f"  added by {row}, over the same by hand: {added / seconds['a copy in double, by hand']:.2f}")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     main()
