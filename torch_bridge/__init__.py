@@ -4,8 +4,8 @@ from torch_bridge import data as data
 from torch_bridge import init as init
 from torch_bridge import random as random
 from torch_bridge.parity.envelope import Envelope as Envelope
-from torch_bridge.parity.record import Recorder as Recorder
 from torch_bridge.parity.record import record as record
+from torch_bridge.parity.recorder import Recorder as Recorder
 from torch_bridge.parity.replay import Replay as Replay
 from torch_bridge.parity.replay import replay as replay
 from torch_bridge.parity.report import Report as Report
@@ -13,6 +13,7 @@ from torch_bridge.parity.report import compare as compare
 from torch_bridge.parity.restore import restore as restore
 from torch_bridge.parity.tap import tap as tap
 from torch_bridge.parity.trace import Trace as Trace
+from torch_bridge.parity.twins import Twins as Twins
 from torch_bridge.translate.explain import Explanation as Explanation
 from torch_bridge.translate.explain import explain as explain
 from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch

@@ -31,6 +31,7 @@ class TraceBuilder:
             raise ValueError(f"digest_every must be a positive number of steps or None, but got {digest_every}")
         self.static = dict(static)
         self.initial: dict[str, Array] = {}
+        self.twins: dict[int, Step] = {}
         self.n_steps = 0
         self._digest_every = digest_every
         self._in_full = in_full
@@ -54,6 +55,13 @@ class TraceBuilder:
                 values[t] = np.array(value)
         self.n_steps += 1
 
+    def stood_still(self, key: str, value: Array) -> None:
+        """Add a quantity to the initial state and to all steps so far, which it passed unchanged."""
+        self.initial[key] = np.array(value)
+        n_steps, self.n_steps = self.n_steps, 0
+        for _ in range(n_steps):
+            self.append({key: value})
+
     def build(self, extra: Mapping[str, Array] | None = None) -> Trace:
         """Return the trace of the steps so far."""
         steps, kept, digests, norms, present = {}, {}, {}, {}, {}
@@ -70,7 +78,9 @@ class TraceBuilder:
             else:
                 steps[key] = _rows(values, self.n_steps)
         static = {**self.static, "n_steps": self.n_steps}
-        return Trace(static, dict(self.initial), steps, kept, digests, norms, present, dict(extra or {}))
+        return Trace(
+            static, dict(self.initial), steps, kept, digests, norms, present, dict(extra or {}), dict(self.twins)
+        )
 
     def _is_digested(self, key: str, value: Array) -> bool:
         return self._digest_every is not None and phase_of(key) not in self._in_full and np.ndim(value) > 0

@@ -38,8 +38,8 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
                 )
     left = [key for key in trace.digests if key not in rebuilt.steps]  # what the rule does not show stays digested
     steps = {**trace.steps, **{key: rebuilt.steps[key] for key in trace.digests if key not in left}}
-    rooms = {room: {key: getattr(trace, room)[key] for key in left} for room in ("kept", "digests", "norms")}
-    return replace(trace, steps=steps, **rooms)
+    kept, digests, norms = ({key: room[key] for key in left} for room in (trace.kept, trace.digests, trace.norms))
+    return replace(trace, steps=steps, kept=kept, digests=digests, norms=norms)
 
 
 def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:

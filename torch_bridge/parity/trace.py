@@ -80,6 +80,10 @@ class Trace:
             value.
         present: bool ``(n_steps,)`` for a quantity that some steps lack (a gradient of None); their rows are zero.
         extra: arrays that belong to the run but not to a step, such as its data or its rounding envelope.
+        twins: for some steps, by number, the same step evaluated in float64 from the same state, batch, buffers and
+            dropout masks: ``"loss"``; ``"gradient/NAME"`` as ``backward()`` leaves it; and, where layers were recorded,
+            the output of each leaf module, ``"forward/MODULE"``, and ``"narrow/forward/MODULE"``, the same output as
+            the run itself had it. ``static["twins"]`` names the steps and layers, and says why a step has no twin.
     """
 
     static: Mapping[str, Any]
@@ -90,6 +94,7 @@ class Trace:
     norms: Mapping[str, Array] = field(default_factory=dict)
     present: Mapping[str, Array] = field(default_factory=dict)
     extra: Mapping[str, Array] = field(default_factory=dict)
+    twins: Mapping[int, Step] = field(default_factory=dict)
 
     @property
     def n_steps(self) -> int:
@@ -161,7 +166,9 @@ class Trace:
             path: file to write; an existing one is replaced.
         """
         tensors = dict(self._flat())
-        metadata = {"format": str(FORMAT), "static": json.dumps({**self.static, "order": list(self.steps)})}
+        twin_order = [f"{step}/{key}" for step, twin in self.twins.items() for key in twin]
+        static = {**self.static, "order": list(self.steps), "twin_order": twin_order}
+        metadata = {"format": str(FORMAT), "static": json.dumps(static)}
         write_whole(path, safetensors.numpy.save(tensors, metadata))
 
     @classmethod
@@ -188,12 +195,19 @@ class Trace:
             array = np.frombuffer(bytes(tensor["data"]), _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
             rooms.setdefault(room, {})[key] = array
         rooms["steps"] = {key: rooms["steps"][key] for key in static.pop("order")}  # safetensors sorts by dtype
-        return cls(static=static, **{room: rooms.get(room, {}) for room in _ROOMS})
+        twins: dict[int, dict[str, Array]] = {}
+        for key in static.pop("twin_order", ()):
+            step, _, name = key.partition("/")
+            twins.setdefault(int(step), {})[name] = rooms["twins"][key]
+        return cls(static=static, twins=twins, **{room: rooms.get(room, {}) for room in _ROOMS})
 
     def _flat(self) -> Iterator[tuple[str, Array]]:
         for room in _ROOMS:
             for key, array in getattr(self, room).items():
-                yield f"{room}/{key}", np.ascontiguousarray(array)
+                yield f"{room}/{key}", np.asarray(array, order="C")
+        for step, twin in self.twins.items():
+            for key, array in twin.items():
+                yield f"twins/{step}/{key}", np.asarray(array, order="C")
 
 
 _ROOMS = ("initial", "steps", "kept", "digests", "norms", "present", "extra")

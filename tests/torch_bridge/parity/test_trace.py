@@ -38,6 +38,25 @@ def test_load_gives_back_what_save_wrote(tmp_path, digest_every):
     assert [path.name for path in tmp_path.iterdir()] == ["a.trace"]
 
 
+def test_twins_travel_with_the_trace(tmp_path):
+    builder = TraceBuilder({"twins": {"steps": [10, 2], "layers": ["0"], "reasons": {"3": "a sentence"}}})
+    builder.append({"loss": np.float32(1)})
+    narrow = np.full((2, 3), 0.5, ml_dtypes.bfloat16)
+    builder.twins[10] = {"loss": np.float64(1 / 3), "gradient/w": np.full(3, 0.1), "gradient/a.b/c": np.zeros((0, 2))}
+    builder.twins[2] = {"forward/0": np.full((2, 3), 0.5), "narrow/forward/0": narrow}
+    trace = builder.build()
+    trace.save(tmp_path / "twins.trace")
+    again = Trace.load(tmp_path / "twins.trace")
+    assert again.static == trace.static
+    assert list(again.twins) == [10, 2]
+    for step, twin in trace.twins.items():
+        assert list(again.twins[step]) == list(twin)
+        for key, value in twin.items():
+            assert again.twins[step][key].dtype == np.asarray(value).dtype
+            assert again.twins[step][key].shape == np.shape(value)
+            assert again.twins[step][key].tobytes() == np.asarray(value).tobytes()
+
+
 def test_a_short_batch_is_padded_and_a_missing_value_is_none():
     trace = built()
     assert trace.steps["data"][4].tolist() == [0, 1, -1]

@@ -1,0 +1,115 @@
+"""Functions of torch that are heard while somebody listens, for what torch has no hook for."""
+
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Patch:
+    """One function of a module or class, replaced while it has listeners; a listener stands around each call.
+
+    A listener is a method ``(call, args, kwargs) -> result`` that makes the call. It is held weakly. A call from within
+    a call of the same function is not heard, nor one inside of `unheard`.
+    """
+
+    def __init__(self, owner: Callable[[], Any], name: str) -> None:
+        """Name the function.
+
+        Args:
+            owner: returns the module or class, once it is needed.
+            name: of the function in it.
+        """
+        self._owner, self._name = owner, name
+        self._listeners: list[weakref.WeakMethod[Callable[..., Any]]] = []
+        self._own: Any = None
+        self._standing: Any = None
+        self._inside = threading.local()
+
+    @property
+    def own(self) -> Callable[..., Any]:
+        """The function as torch has it; of a class method, the function below it."""
+        own = self._own if self._own is not None else vars(self._owner())[self._name]
+        return own.__func__ if isinstance(own, classmethod) else own
+
+    def hear(self, listener: Callable[..., Any]) -> Callable[[], None]:
+        """Add a listener; call what is returned to remove it."""
+        reference = weakref.WeakMethod(listener)
+        self._listeners.append(reference)
+        if self._own is None:
+            own = self.own
+            kind: Any = classmethod if isinstance(vars(self._owner())[self._name], classmethod) else lambda f: f
+            self._own = vars(self._owner())[self._name]
+            self._standing = kind(functools.wraps(own)(self._heard(own)))
+            setattr(self._owner(), self._name, self._standing)
+        return lambda: self._forget(reference)
+
+    def _heard(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def heard(*args: Any, **kwargs: Any) -> Any:
+            call = own
+            if getattr(self._inside, "yes", False) or getattr(_silence, "yes", False):
+                return own(*args, **kwargs)
+            for reference in tuple(self._listeners):
+                if (listener := reference()) is not None:
+                    call = functools.partial(_around, listener, call)
+            self._inside.yes = True
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._inside.yes = False
+
+        return heard
+
+    def _forget(self, reference: Any) -> None:
+        if reference in self._listeners:
+            self._listeners.remove(reference)
+        self._listeners = [each for each in self._listeners if each() is not None]
+        owner = self._owner()
+        if not self._listeners and self._own is not None and vars(owner)[self._name] is self._standing:
+            setattr(owner, self._name, self._own)
+            self._own = self._standing = None
+
+
+def _around(listener: Callable[..., Any], call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return listener(call, args, kwargs)
+
+
+_silence = threading.local()
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Let no listener hear what is called inside, in this thread."""
+    before = is_unheard()
+    _silence.yes = True
+    try:
+        yield
+    finally:
+        _silence.yes = before
+
+
+def is_unheard() -> bool:
+    """Return True inside of `unheard`."""
+    return getattr(_silence, "yes", False)
+
+
+def _autograd() -> Any:
+    import torch
+
+    return torch.autograd
+
+
+def _grad_scaler() -> Any:
+    import torch
+
+    return torch.amp.GradScaler
+
+
+BACKWARD = Patch(_autograd, "backward")  # Tensor.backward goes through it
+GRAD = Patch(_autograd, "grad")
+CUSTOM_FUNCTION = Patch(lambda: _autograd().Function, "apply")
+SCALE = Patch(_grad_scaler, "scale")
+UNSCALE = Patch(_grad_scaler, "unscale_")
+SCALER_STEP = Patch(_grad_scaler, "step")
