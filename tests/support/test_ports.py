@@ -35,4 +35,4 @@ def test_the_clean_port_is_torchs_function(name):
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "fault"), [(name, fault) for name in FAMILIES for fault in FAMILIES[name].faults])
 def test_a_fault_is_another_function(name, fault):
-    assert distance(FAMILIES[name], blank=0.25, **FAMILIES[name].faults[fault]) > 1e-6
+    assert distance(FAMILIES[name], blank=0.25, **FAMILIES[name].faults[fault]) > 1e-9
