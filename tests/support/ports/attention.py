@@ -19,6 +19,7 @@ class Network(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
+        self.norm0 = nn.LayerNorm(12)
         self.embed = nn.Linear(12, width)
         self.position = nn.Parameter(0.02 * torch.randn(TOKENS, width))
         self.norm1 = nn.LayerNorm(width)
@@ -35,7 +36,7 @@ class Network(nn.Module):
         return self.out(h.transpose(1, 2).flatten(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.embed(x) + self.position
+        x = self.embed(self.norm0(x)) + self.position
         x = x + self.attend(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return self.head(self.norm(x).mean(1))
@@ -67,7 +68,7 @@ def write(layers: Layers) -> LossFn:
             return linear("out", h.reshape(batch, tokens, width))
 
         x, target = batch
-        x = linear("embed", x) + params["position"]
+        x = linear("embed", norm("norm0", x)) + params["position"]
         x = x + attend(norm("norm1", x))
         h = layers.gelu("mlp.1", linear("mlp.0", norm("norm2", x)))
         x = x + linear("mlp.2", h)

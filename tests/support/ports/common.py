@@ -93,12 +93,17 @@ class Family:
         samples: int | None = None,
         smoothing: float = 0.0,
         blank: float = 0.0,
+        offset: float = 0.0,
     ) -> Script:
-        """The torch side, drawn from `seed`; three batches of data unless `samples` says otherwise."""
+        """The torch side, drawn from `seed`; three batches of data unless `samples` says otherwise.
+
+        `offset` is added to inputs that are floating-point: data with a mean far from zero, such as kelvins.
+        """
         torch.manual_seed(seed)
         model = self.make_model(width or self.width)
         model = model.bfloat16() if precision == "bfloat16" else model
         data = self.make_data(torch.Generator().manual_seed(seed + 1), samples or 3 * batch_size, blank)
+        data = tuple(x + offset if x.is_floating_point() else x for x in data)
         loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data), batch_size, shuffle=True)
         optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=self.momentum, weight_decay=5e-4)
         return Script(model, nn.CrossEntropyLoss(label_smoothing=smoothing), loader, optimizer, precision, self.form)
