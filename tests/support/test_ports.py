@@ -35,6 +35,40 @@ def test_the_clean_port_is_torchs_function(name):
     assert distance(FAMILIES[name]) < 1e-13
 
 
+def types_of_layers(family, precision):
+    """By module: the type of its output, in torch's forward pass and in the port's jaxpr."""
+    script = family.script(precision=precision)
+    batch = next(script.batches())
+    theirs, ours = {}, {}
+
+    def keep(name):
+        def hook(module, inputs, output):
+            theirs[name] = str((output[0] if isinstance(output, tuple) else output).dtype).removeprefix("torch.")
+
+        return hook
+
+    for name, module in script.model.named_modules():
+        module.register_forward_hook(keep(name))
+    script.loss(script.model, batch)
+    dtype = jnp.bfloat16 if precision == "bfloat16" else None
+    arrays = tuple(to_jax(x, dtype) for x in batch)
+    port = family.port(compute=jnp.bfloat16 if precision == "autocast" else None)
+    for equation in jax.make_jaxpr(port)(parameters(script.model), arrays).eqns:
+        if equation.primitive.name == "name":
+            ours[equation.params["name"]] = str(equation.outvars[0].aval.dtype)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_layers_have_torchs_names_and_types(name, precision):
+    theirs, ours = types_of_layers(FAMILIES[name], precision)
+    known = ours.keys() & theirs.keys()
+    assert len(known) >= 2
+    assert ours.keys() - known <= {"attention.in_proj"}  # a layer that torch has no module for
+    assert {layer: ours[layer] for layer in known} == {layer: theirs[layer] for layer in known}
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "fault"), [(name, fault) for name in FAMILIES for fault in FAMILIES[name].faults])
 def test_a_fault_is_another_function(name, fault):
@@ -45,3 +79,11 @@ def test_a_fault_is_another_function(name, fault):
 def test_flax_forms_are_torchs_function(name):
     family, form = FLAX_FORMS[name]
     assert distance(FAMILIES[family], form=form(FAMILIES[family].width)) < 1e-13
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("name", "loss"), [(name, loss) for name in FAMILIES for loss in FAMILIES[name].imprecise])
+def test_an_imprecise_port_is_the_same_function_apart_from_its_casts(name, loss):
+    options = FAMILIES[name].imprecise[loss]
+    narrows = options.keys() & {"narrow", "tf32"}
+    assert (distance(FAMILIES[name], **options) > 1e-5) if narrows else (distance(FAMILIES[name], **options) < 1e-12)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.support.ports.layers import Layers
+
 Precision = Literal["float32", "autocast", "bfloat16"]
 Params = Mapping[str, jax.Array]
 Batch = tuple[jax.Array, ...]
@@ -64,16 +66,16 @@ class Script:
 class Family:
     """One architecture on both sides.
 
-    ``make_model(width, **options)`` and ``make_data(generator, samples, blank)`` are torch's; ``blank`` is a share of
-    samples that are zero everywhere, which puts pre-activations without a bias at exactly zero.
+    ``make_model(width)`` and ``make_data(generator, samples, blank)`` are torch's; ``blank`` is a share of samples that
+    are zero everywhere, which puts pre-activations without a bias at exactly zero.
     ``faults`` names the options of the port that make it wrong; ``imprecise`` those that only make it less precise: the
-    same function in exact arithmetic.
+    same function in exact arithmetic. ``wide`` and ``large_batch`` make reductions of 1e5 elements and more.
     """
 
     name: str
     make_model: Callable[[int], nn.Module]
     make_data: Callable[[torch.Generator, int, float], TorchBatch]
-    write: Callable[["Any"], LossFn]
+    write: Callable[[Layers], LossFn]
     faults: Mapping[str, Mapping[str, Any]]
     imprecise: Mapping[str, Mapping[str, Any]]
     width: int
@@ -110,8 +112,6 @@ class Family:
 
     def port(self, **options: Any) -> LossFn:
         """The JAX side: ``loss_fn(params, batch)``."""
-        from tests.support.ports.layers import Layers
-
         return self.write(Layers(**options))
 
 
