@@ -2,6 +2,8 @@
 
 from funcsgd import noisy_quadratic as noisy_quadratic
 from funcsgd.arithmetic import Exactness as Exactness
+from funcsgd.arithmetic import UnroundedUpdate as UnroundedUpdate
+from funcsgd.arithmetic import exact_arithmetic as exact_arithmetic
 from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
 from funcsgd.averaged_optimizer import WithAverageState as WithAverageState
@@ -107,6 +109,7 @@ __all__ = [
     "Schedule",
     "Step",
     "TrainingState",
+    "UnroundedUpdate",
     "WithAverageState",
     "add_momentum",
     "add_weight_decay",
@@ -122,6 +125,7 @@ __all__ = [
     "directional_curvature",
     "directional_derivatives",
     "ema",
+    "exact_arithmetic",
     "exactness",
     "exponential_lr",
     "freeze",

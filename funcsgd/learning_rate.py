@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcsgd.arithmetic import bare_product, compute_dtype, scaled
+from funcsgd.arithmetic import UnroundedUpdate, scaled, step
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
 
 
@@ -82,16 +82,14 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         number = isinstance(learning_rate, int | float)
         step_size = -learning_rate if number else -state_at(state.count).learning_rate  # type: ignore[operator]
 
-        def step(d: jax.Array) -> jax.Array:
-            if jnp.iscomplexobj(d):
-                return scaled(d, step_size)
-            return bare_product(d.astype(compute_dtype(d.dtype)), step_size)
+        def move(d: jax.Array, p: jax.Array | None = None) -> jax.Array | UnroundedUpdate:
+            return scaled(d, step_size) if jnp.iscomplexobj(d) else step(d, step_size, p)
 
         new_state = state_at(optax.safe_increment(state.count))
         if params is None:
-            return jax.tree.map(step, updates), new_state
+            return jax.tree.map(move, updates), new_state
         steps = jax.tree.map(
-            lambda d, p: -jnp.zeros_like(p) if d is None else step(d), updates, params, is_leaf=lambda d: d is None
+            lambda d, p: -jnp.zeros_like(p) if d is None else move(d, p), updates, params, is_leaf=lambda d: d is None
         )
         return steps, new_state
 
