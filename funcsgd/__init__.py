@@ -81,6 +81,10 @@ from funcsgd.training import grid as grid
 from funcsgd.training import progress_bar as progress_bar
 from funcsgd.training import sweep as sweep
 from funcsgd.training import train as train
+from funcsgd.verification import LeafDifference as LeafDifference
+from funcsgd.verification import Verification as Verification
+from funcsgd.verification import assert_bitwise as assert_bitwise
+from funcsgd.verification import verify as verify
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
@@ -95,6 +99,7 @@ __all__ = [
     "Epoch",
     "Exactness",
     "History",
+    "LeafDifference",
     "MomentumSchedule",
     "ParameterGroups",
     "QuadraticStepInfo",
@@ -110,9 +115,11 @@ __all__ = [
     "Step",
     "TrainingState",
     "UnroundedUpdate",
+    "Verification",
     "WithAverageState",
     "add_momentum",
     "add_weight_decay",
+    "assert_bitwise",
     "averaged_params",
     "batch_order",
     "chained_scheduler",
@@ -165,5 +172,6 @@ __all__ = [
     "tabulate",
     "train",
     "update_bn",
+    "verify",
     "with_average",
 ]

@@ -33,9 +33,9 @@ def probes() -> Iterator[Probe]:
     """All of them. In each, sums cancel, so that what is left is the rounding of a product, or nothing of it."""
     p, d = _cancelling(67)  # an odd length: a vectorised loop and its remainder are both asked
     once = _fused(p, d, -ALPHA)
-    yield Probe("a product and a sum", lambda p, d: _stepped(p, d), (p, d), once)
+    yield Probe("a product and a sum", _stepped, (p, d), once)
     yield Probe("a rounded product and a sum", lambda p, d: p + scaled(d, -ALPHA), (p, d), p + d * np.float32(-ALPHA))
-    alpha = np.float32(-ALPHA)
+    alpha = np.array(-ALPHA, np.float32)
     yield Probe("a traced factor", lambda p, d, alpha: p + step(d, alpha, p), (p, d, alpha), once)
 
     chosen = np.where(d > 1.5, np.float32(0), d)
@@ -43,7 +43,7 @@ def probes() -> Iterator[Probe]:
     yield Probe("a select in front", lambda p, d: _stepped(p, jnp.where(d > 1.5, 0.0, d)), (p, d), selected)
 
     ahead = _momentum_expected(p, d)
-    yield Probe("a sum with several uses", lambda p, d: _with_momentum(p, d), (p, d), ahead)
+    yield Probe("a sum with several uses", _with_momentum, (p, d), ahead)
     twice = _fused(once, p, -ALPHA)
     yield Probe("several updates in a program", lambda p, d: _stepped(_stepped(p, d), p), (p, d), twice)
 
@@ -56,7 +56,7 @@ def probes() -> Iterator[Probe]:
         p, d = (x.reshape(40, n) for x in _cancelling(40 * n))
         turned = _fused(p, d, -ALPHA)
         yield Probe("a last axis of 8 or less", lambda p, d: _stepped(p, d.T), (p, d.T.copy()), turned)
-        yield Probe("a last axis of 8 or less", lambda p, d: _with_momentum(p, d), (p, d), _momentum_expected(p, d))
+        yield Probe("a last axis of 8 or less", _with_momentum, (p, d), _momentum_expected(p, d))
 
 
 def _stepped(p: jax.Array, d: jax.Array) -> jax.Array:

@@ -40,13 +40,15 @@ class UnroundedUpdate:
         return update
 
     def __radd__(self, params: Any) -> jax.Array:
-        """``fl(params + high + low)`` in one rounding; narrower parameters in the update's dtype, wider in their own."""
+        """``fl(params + high + low)``, rounded once: in the update's dtype, or in the parameters' own if it is wider."""
         params = jnp.asarray(params)
         dtype = jnp.result_type(params.dtype, self.dtype)
         if dtype != self.dtype:
-            return params + self.high
+            return jnp.asarray(params + self.high)
         params = rounded(params.astype(dtype))
-        return add_parts(self.high, self.low, params) if self._factors is None else fma(*self._factors, params)
+        if self._factors is None:
+            return add_parts(self.high, self.low, params)
+        return jnp.asarray(fma(*self._factors, params))
 
     @property
     def dtype(self) -> Any:

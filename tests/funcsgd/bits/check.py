@@ -2,7 +2,7 @@
 
     python -m tests.funcsgd.bits.check write torch.npz          where torch is: its results, for the other Pythons
     python -m tests.funcsgd.bits.check read torch.npz           where it is not: both arithmetics, every scenario
-    python -m tests.funcsgd.bits.check read torch.npz short     the short list of scenarios; "sharded": those of two devices
+    python -m tests.funcsgd.bits.check read torch.npz short     the short list; "sharded": those of two devices
 
 It prints a line for each scenario and leaf that differs, and exits with 1 if there is one that no gap is known for.
 """
@@ -70,9 +70,8 @@ def main(task: str, file: str, which: str = "long") -> int:
                     f"{'exact' if exact else 'marked'}: {scenario}: {where}{' (known gap)' if gap else ''}", flush=True
                 )
     told = funcsgd.exactness()
-    print(
-        f"jax {jax.__version__}: {len(scenarios)} scenarios, differing leaves: {unknown}, in a known gap: {known}; {told}"
-    )
+    print(f"jax {jax.__version__}: {len(scenarios)} scenarios, differing leaves: {unknown}, in a known gap: {known}")
+    print(told)
     if known and told.bitwise:
         print("funcsgd.exactness() says bitwise all the same")
     return unknown + (known and told.bitwise)
