@@ -1,5 +1,6 @@
 """Pure functional update rules for JAX with PyTorch's semantics, bit for bit where hardware allows."""
 
+from funcsgd import manifest as manifest
 from funcsgd import noisy_quadratic as noisy_quadratic
 from funcsgd.arithmetic import Exactness as Exactness
 from funcsgd.arithmetic import UnroundedUpdate as UnroundedUpdate
@@ -146,6 +147,7 @@ __all__ = [
     "inverse_time_lr",
     "lambda_lr",
     "linear_lr",
+    "manifest",
     "multi_step_lr",
     "multiplicative_lr",
     "noisy_quadratic",

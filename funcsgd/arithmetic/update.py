@@ -40,7 +40,7 @@ class UnroundedUpdate:
         return update
 
     def __radd__(self, params: Any) -> jax.Array:
-        """``fl(params + high + low)``, rounded once: in the update's dtype, or in the parameters' own if it is wider."""
+        """``fl(params + high + low)``, in one rounding: in the update's dtype, or the parameters' if wider."""
         params = jnp.asarray(params)
         dtype = jnp.result_type(params.dtype, self.dtype)
         if dtype != self.dtype:
