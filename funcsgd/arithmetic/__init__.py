@@ -2,6 +2,7 @@
 
 from funcsgd.arithmetic.elementwise import add as add
 from funcsgd.arithmetic.elementwise import add_to_rounded as add_to_rounded
+from funcsgd.arithmetic.elementwise import addcmul as addcmul
 from funcsgd.arithmetic.elementwise import compute_dtype as compute_dtype
 from funcsgd.arithmetic.elementwise import divided as divided
 from funcsgd.arithmetic.elementwise import scaled as scaled

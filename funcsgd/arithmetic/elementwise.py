@@ -100,6 +100,23 @@ def add_to_rounded(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array
     return total.astype(x.dtype)
 
 
+def addcmul(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """``fl(x + a * b)``: torch's ``torch.addcmul(x, a, b)``, one rounding.
+
+    Args:
+        x: array of float32 or float64, any shape; not itself a product in the same program, or `rounded`.
+        a: array of the same dtype and shape, of which the same holds.
+        b: array of the same dtype and shape.
+
+    Returns:
+        Shape and dtype of ``x``.
+
+    Exactness: bitwise for float32 and float64 under ``jit``.
+    """
+    # The mark keeps LLVM from multiplying a whole row at once, out of reach of the sums to be fused with.
+    return jnp.asarray(fma(a, b, x)) if is_exact() else x + a * rounded(b)
+
+
 def step(direction: jax.Array, step_size: ArrayLike, params: jax.Array | None) -> jax.Array | UnroundedUpdate:
     """``step_size * direction``, for ``optax.apply_updates`` to add to the parameters in the same rounding.
 

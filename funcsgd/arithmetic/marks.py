@@ -61,7 +61,7 @@ def hidden(y: jax.Array, beside: jax.Array, constant: bool) -> jax.Array:
     A choice stands in front of the product that depends on the other term, element by element: were that NaN, it would
     be taken. So nothing about ``y`` can be drawn into the product (a constant in one arm of a select, another constant
     factor), and the product cannot be calculated once for several elements, out of reach of their sums, where ``y`` is
-    broadcast. A mark of another kind than that of `rounded` keeps it from being shared with a product that is `rounded`,
+    broadcast. A mark of another kind than that of `rounded` keeps it from being shared with a product that is rounded,
     such as the next update's ``momentum * buffer``: a product with two uses is not fused.
 
     Args:
@@ -79,7 +79,7 @@ def hidden(y: jax.Array, beside: jax.Array, constant: bool) -> jax.Array:
 
 @jax.custom_jvp
 def _apart(x: jax.Array) -> jax.Array:
-    """`rounded` with a signed minimum: the two cannot be joined, and what is made of them is not equal to a compiler."""
+    """`rounded` with a signed minimum: to a compiler the two are different numbers, and so is what is made of them."""
     signed = jnp.dtype(f"int{8 * x.dtype.itemsize}")
     largest_but_one = jnp.asarray(np.iinfo(signed).max - 1, signed)
     return jax.lax.bitcast_convert_type(jnp.minimum(jax.lax.bitcast_convert_type(x, signed), largest_but_one), x.dtype)

@@ -12,11 +12,13 @@ from funcsgd import manifest
 
 ROOT = Path(__file__).parents[2]
 CLASS = re.compile(r"Exactness:(.*?)(?:\n\s*\n|$)", re.DOTALL)
-COMPARISONS = r"differing_bits|differences\(|tobytes|assert_array_equal|same_|\.hex\(\)|bits\(|tolist\(\) ==|== \["
+COMPARISONS = (
+    r"differing_bits|differing\(|differences\(|tobytes|assert_array_equal|same_|\.hex\(\)|bits\(|tolist\(\) ==|== norm"
+)
 HELPERS = {  # modules that a test file takes its rules from
-    "test_schedules_tables.py": "torch_schedulers.py",
-    "test_bits.py": "programs.py",
-    "test_training_run.py": "training_runs.py",
+    "test_schedules_tables.py": ("torch_schedulers.py",),
+    "test_bits.py": ("programs.py", "check.py"),
+    "test_training_run.py": ("training_runs.py",),
 }
 
 
@@ -63,8 +65,7 @@ def has_bit_test(name, test):
     if not function or not file.is_file():
         return False
     text = file.read_text()
-    helper = HELPERS.get(file.name)
-    everything = text + (file.with_name(helper).read_text() if helper else "")
+    everything = text + "".join(file.with_name(helper).read_text() for helper in HELPERS.get(file.name, ()))
     named = re.search(rf"\b{name}\b", everything)
     return bool(re.search(rf"def {function}\(", text) and named and re.search(COMPARISONS, everything))
 
