@@ -3,7 +3,7 @@
 One prepared script, under four minutes on a machine whose torch and jax both see a CUDA device::
 
     python -m benchmarks.device                     writes device.json and device.md
-    python -m benchmarks.device --rehearse          the same on the CPU, with small sizes: it proves the script, not a GPU
+    python -m benchmarks.device --rehearse          the same on the CPU, small: it proves the script alone
 
 What it asks:
 
@@ -74,7 +74,9 @@ def bits(device: str, steps: int = 5) -> Iterator[dict[str, Any]]:
             with jax.enable_x64(dtype is np.float64), arithmetic():
                 ours = our_updates(params, gradients, flags)
             for peer, values in theirs.items():
-                n = sum(int((a.view(np.uint8) != b.view(np.uint8)).sum() > 0) for a, b in zip(ours, values, strict=True))
+                n = sum(
+                    int((a.view(np.uint8) != b.view(np.uint8)).sum() > 0) for a, b in zip(ours, values, strict=True)
+                )
                 differing = sum(int((a != b).sum()) for a, b in zip(ours, values, strict=True))
                 yield {
                     "arithmetic": name,
