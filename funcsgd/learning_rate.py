@@ -46,7 +46,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
     Exactness: bitwise for float32 and float64, with ``optax.apply_updates`` in the same ``jit``; complex64 bitwise for
     finite values; bfloat16 and float16 `rounding`. Give ``params``: without them a compiler may lose a rounding where
     the direction ends in a select or a broadcast. One gap is known, with jaxlib 0.12: leaves of two dimensions or more
-    whose last is 8 or less. Inside `exact_arithmetic` there is none.
+    whose last is 16 or less. Inside `exact_arithmetic` there is none.
 
     Source: ``torch/optim/sgd.py``, ``_single_tensor_sgd``, torch 2.13.0.
 

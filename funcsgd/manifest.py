@@ -8,7 +8,7 @@ PROGRAM_KINDS = (
     *("convolution", "scan", "vmap of scan", "several updates in one jit", "shard_map", "FSDP"),
 )
 SHORT_AXIS = (
-    "leaves of two dimensions or more whose last is 8 or less, with jaxlib 0.12: executed, found by exactness()"
+    "leaves of two dimensions or more whose last is 16 or less, with jaxlib 0.12: executed, found by exactness()"
 )
 
 EXECUTED = "executed: compared with torch in the tests"

@@ -178,7 +178,7 @@ def _reasons(differences: tuple[LeafDifference, ...]) -> tuple[str, ...]:
     reasons = []
     if lost:
         reasons.append(f"the backend is known to lose bits ({told})")
-    if not lost or (lost == {"a last axis of 8 or less"} and len(short) < len(differences)):
+    if not lost or (lost == {"a last axis of 16 or less"} and len(short) < len(differences)):
         reasons.append(
             "the compiler rounded a product twice that was to be fused, or treated the gradient otherwise: give "
             "tx.update the parameters, and call it and optax.apply_updates in one jit with nothing between"

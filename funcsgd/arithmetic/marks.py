@@ -13,7 +13,7 @@ import numpy as np
 # XLA unrolls a last axis up to SHORT, and since jaxlib 0.12 vectorises over the axis before it. Products and sums are
 # then joined to longer vectors by LLVM, which forgets on the way that they may be fused, except where nothing but
 # additions and multiplications by numbers stands between memory and memory. So there the lightest marks are the best.
-SHORT = 8
+SHORT = 16  # with marks as everywhere, 9, 10 and 12 lost bits; 13, 15 and more did not
 INTERLEAVES = jaxlib.version.__version_info__ >= (0, 11)
 
 

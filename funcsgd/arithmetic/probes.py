@@ -52,11 +52,11 @@ def probes() -> Iterator[Probe]:
     row = _fused(p, np.broadcast_to(d[:1], p.shape), -ALPHA)
     yield Probe("a broadcast array", lambda p, d: _stepped(p, jnp.broadcast_to(d, p.shape)), (p, d[:1]), row)
 
-    for n in (3, 4, 5, 8):
+    for n in (3, 4, 5, 8, 12):
         p, d = (x.reshape(40, n) for x in _cancelling(40 * n))
         turned = _fused(p, d, -ALPHA)
-        yield Probe("a last axis of 8 or less", lambda p, d: _stepped(p, d.T), (p, d.T.copy()), turned)
-        yield Probe("a last axis of 8 or less", _with_momentum, (p, d), _momentum_expected(p, d))
+        yield Probe("a last axis of 16 or less", lambda p, d: _stepped(p, d.T), (p, d.T.copy()), turned)
+        yield Probe("a last axis of 16 or less", _with_momentum, (p, d), _momentum_expected(p, d))
 
 
 def _stepped(p: jax.Array, d: jax.Array) -> jax.Array:
