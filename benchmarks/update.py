@@ -10,6 +10,8 @@ Momentum 0.9, weight decay 1e-4, learning rate 0.1. The JAX steps are jitted tog
 parameters and state donated; they take turns on one set of arrays, so that neither is luckier in its memory. torch has
 a set of its own for each implementation.
 
+``funcsgd`` is the marked arithmetic, the default; ``funcsgd exact`` is compiled inside `funcsgd.exact_arithmetic`.
+
 Columns:
 
 - ``ms``: median milliseconds of a step. The contenders take turns, and each round starts with another of them.
@@ -25,6 +27,7 @@ arrays as large as all parameters: 12 bytes an element, reads and writes counted
 two loops and what was tried to make it one.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +43,7 @@ from benchmarks.leaves import for_leaves
 from benchmarks.timing import alternating_medians
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 1e-4
-BYTES = {"funcsgd": 28, "optax": 28, "torch fused": 20}
+BYTES = {"funcsgd": 28, "funcsgd exact": 28, "optax": 28, "torch fused": 20}
 
 
 def jax_steps(
@@ -62,7 +65,8 @@ def jax_steps(
         first = next(i for i in range(len(leaves)) if [x.shape for x in leaves[i : i + len(values)]] == shapes)
         head, tail = leaves[:first], leaves[first + len(values) :]
         state = tree.unflatten(head + buffers + tail)
-        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, gradients).compile()
+        with funcsgd.exact_arithmetic() if "exact" in name else contextlib.nullcontext():
+            compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, gradients).compile()
         entry = str(compiled.as_text()).split("\nENTRY")[1]
         n_largest = sum(v.size == largest for v in values)
         loops[name] = sum(f"= f32[{largest}]" in line and " fusion(" in line for line in entry.splitlines())
@@ -95,6 +99,7 @@ def compare(values: list[np.ndarray], rounds: int) -> None:
     contenders, loops = jax_steps(
         {
             "funcsgd": funcsgd.sgd(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY),
+            "funcsgd exact": funcsgd.sgd(LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY),
             "optax": optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(LEARNING_RATE, MOMENTUM)),
         },
         values,

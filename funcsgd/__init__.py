@@ -1,7 +1,10 @@
 """Pure functional update rules for JAX with PyTorch's semantics, bit for bit where hardware allows."""
 
+from funcsgd import manifest as manifest
 from funcsgd import noisy_quadratic as noisy_quadratic
 from funcsgd.arithmetic import Exactness as Exactness
+from funcsgd.arithmetic import UnroundedUpdate as UnroundedUpdate
+from funcsgd.arithmetic import exact_arithmetic as exact_arithmetic
 from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
 from funcsgd.averaged_optimizer import WithAverageState as WithAverageState
@@ -79,6 +82,10 @@ from funcsgd.training import grid as grid
 from funcsgd.training import progress_bar as progress_bar
 from funcsgd.training import sweep as sweep
 from funcsgd.training import train as train
+from funcsgd.verification import LeafDifference as LeafDifference
+from funcsgd.verification import Verification as Verification
+from funcsgd.verification import assert_bitwise as assert_bitwise
+from funcsgd.verification import verify as verify
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
@@ -93,6 +100,7 @@ __all__ = [
     "Epoch",
     "Exactness",
     "History",
+    "LeafDifference",
     "MomentumSchedule",
     "ParameterGroups",
     "QuadraticStepInfo",
@@ -107,9 +115,12 @@ __all__ = [
     "Schedule",
     "Step",
     "TrainingState",
+    "UnroundedUpdate",
+    "Verification",
     "WithAverageState",
     "add_momentum",
     "add_weight_decay",
+    "assert_bitwise",
     "averaged_params",
     "batch_order",
     "chained_scheduler",
@@ -122,6 +133,7 @@ __all__ = [
     "directional_curvature",
     "directional_derivatives",
     "ema",
+    "exact_arithmetic",
     "exactness",
     "exponential_lr",
     "freeze",
@@ -135,6 +147,7 @@ __all__ = [
     "inverse_time_lr",
     "lambda_lr",
     "linear_lr",
+    "manifest",
     "multi_step_lr",
     "multiplicative_lr",
     "noisy_quadratic",
@@ -161,5 +174,6 @@ __all__ = [
     "tabulate",
     "train",
     "update_bn",
+    "verify",
     "with_average",
 ]

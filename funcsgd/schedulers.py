@@ -156,6 +156,8 @@ def scale_by_schedulers(
 def scale_by_plateau(plateau: ReduceLROnPlateau, every: ArrayLike = 1) -> optax.GradientTransformationExtraArgs:
     """`scale_by_schedulers` for one `reduce_lr_on_plateau`.
 
+    Exactness: that of `scale_by_schedulers`.
+
     Example:
         >>> import jax.numpy as jnp, optax
         >>> from funcsgd import add_momentum, reduce_lr_on_plateau

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcsgd.arithmetic import rounded
+from funcsgd.arithmetic import addcmul, rounded
 
 VECTOR_BYTES = 32  # an AVX2 register; torch's AVX512 build sums in the same lanes
 ROWS_IN_BLOCK = 32  # how far the loop is unrolled: faster to run the more, faster to compile the less
@@ -79,9 +79,8 @@ def _in_torch_order(vectors: list[jax.Array]) -> jax.Array:
         total = total + rounded(apart[:, j] * apart[:, j])
     for j in range(3):
         v = fused[:, j]
-        # rounded(v) keeps LLVM from squaring a whole row at once, out of reach of the sums to be fused with; and
         # rounded(total) is for totals that are known to be 0, where the sum is a product and could be fused itself.
-        total = (total if j != 1 else rounded(total)) + v * rounded(v)
+        total = addcmul(total if j != 1 else rounded(total), v, v)
     return total
 
 

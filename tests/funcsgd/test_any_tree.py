@@ -146,6 +146,6 @@ def test_any_tree_at_length(shard):
 
 
 def test_the_search_finds_a_planted_fault(monkeypatch):
-    monkeypatch.setattr("funcsgd.arithmetic.rounded", lambda x: x)
+    monkeypatch.setattr("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
     with pytest.raises(AssertionError):
         search(100, 0, phases=[Phase.generate])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import funcsgd
-from funcsgd import arithmetic
-from funcsgd.arithmetic import add, rounded, scaled
+from funcsgd.arithmetic import add, elementwise, rounded, scaled
+from funcsgd.arithmetic.marks import INTERLEAVES
 from tests.funcsgd.torch_runs import bits, differing_bits, random_run, subnormals_flushed
 
 ALPHAS = (0.9, -0.0137, 1.0, -1.0, 3e7, 1 - 0.1)
@@ -47,22 +47,32 @@ def test_a_backend_that_is_not_there():
 
 def test_this_machine_is_bitwise():
     found = funcsgd.exactness("cpu")
-    assert found.bitwise
-    assert str(found) == "cpu: bitwise"
+    short = found.holds["a last axis of 16 or less"]
+    assert all(held for pattern, held in found.holds.items() if pattern != "a last axis of 16 or less")
+    assert (found.bitwise, short) == (not INTERLEAVES, not INTERLEAVES)
+    assert str(found) == ("cpu: bitwise" if short else "cpu: rounding for a last axis of 16 or less; otherwise bitwise")
 
 
 def test_the_canary_sees_fusion_where_there_should_be_none(monkeypatch):
-    monkeypatch.setattr(arithmetic, "rounded", lambda x: x)
+    monkeypatch.setattr(elementwise, "rounded", lambda x: x)
     found = funcsgd.exactness("cpu")
-    assert (found.bitwise, found.fused, found.separable) == (False, True, False)
-    assert str(found) == "cpu: rounding (rounded(a * b) + c is fused all the same)"
+    assert not found.bitwise
+    assert not found.holds["a rounded product and a sum"]
+    assert "rounding for a rounded product and a sum" in str(found)
+
+
+def test_the_canary_sees_what_a_compiler_draws_into_a_product(monkeypatch):
+    monkeypatch.setattr(elementwise, "hidden", lambda y, beside, constant: rounded(y))
+    found = funcsgd.exactness("cpu")
+    assert (found.holds["a product and a sum"], found.holds["a broadcast array"]) == (True, False)
+    assert not found.holds["a select in front"]
 
 
 def test_the_canary_sees_missing_fusion():
     with jax.disable_jit():
         found = funcsgd.exactness("cpu")
-    assert (found.bitwise, found.fused, found.separable) == (False, False, True)
-    assert "not compiled to a fused multiply-add" in str(found)
+    assert (found.bitwise, found.holds["a rounded product and a sum"]) == (False, True)
+    assert str(found) == "cpu: rounding (a product and a sum are not fused)"
 
 
 def operands(dtype, special=()):

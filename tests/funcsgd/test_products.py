@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from funcsgd.arithmetic import add, bare_product, rounded
+from funcsgd.arithmetic import add, rounded, step
 
 X, G = np.random.default_rng(0).standard_normal((2, 10_007)).astype(np.float32)
 CONSTANTS = (0.3, 1.0, -1.0, 2.0)  # 1 and -1 vanish from the program; the others are joined by reassociation
@@ -21,7 +21,8 @@ def test_a_product_on_either_side_is_rounded_first(c, alpha):
     product = G * np.float32(c)
     np.testing.assert_array_equal(jax.jit(lambda x, g: add(x, c * g, alpha=alpha))(X, G), fused(X, product, alpha))
     np.testing.assert_array_equal(jax.jit(lambda x, g: add(c * g, x, alpha=alpha))(X, G), fused(product, X, alpha))
-    np.testing.assert_array_equal(jax.jit(lambda x, g: x + bare_product(c * g, alpha))(X, G), fused(X, product, alpha))
+    for ours in (lambda x, g: x + step(c * g, alpha, x), lambda x, g: x + step(c * g, alpha, None)):
+        np.testing.assert_array_equal(jax.jit(ours)(X, G), fused(X, product, alpha))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

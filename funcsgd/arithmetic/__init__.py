@@ -1,0 +1,16 @@
+"""Roundings: torch's, written so that compilers keep them, and the question whether they do."""
+
+from funcsgd.arithmetic.elementwise import add as add
+from funcsgd.arithmetic.elementwise import add_to_rounded as add_to_rounded
+from funcsgd.arithmetic.elementwise import addcmul as addcmul
+from funcsgd.arithmetic.elementwise import compute_dtype as compute_dtype
+from funcsgd.arithmetic.elementwise import divided as divided
+from funcsgd.arithmetic.elementwise import scaled as scaled
+from funcsgd.arithmetic.elementwise import step as step
+from funcsgd.arithmetic.exactness import Exactness as Exactness
+from funcsgd.arithmetic.exactness import exactness as exactness
+from funcsgd.arithmetic.marks import rounded as rounded
+from funcsgd.arithmetic.marks import written as written
+from funcsgd.arithmetic.mode import exact_arithmetic as exact_arithmetic
+from funcsgd.arithmetic.mode import is_exact as is_exact
+from funcsgd.arithmetic.update import UnroundedUpdate as UnroundedUpdate
