@@ -3,12 +3,14 @@
 from torch_bridge import data as data
 from torch_bridge import init as init
 from torch_bridge import random as random
+from torch_bridge.judge.check import check as check
+from torch_bridge.judge.report import Report as Report
 from torch_bridge.parity.envelope import Envelope as Envelope
 from torch_bridge.parity.record import record as record
 from torch_bridge.parity.recorder import Recorder as Recorder
 from torch_bridge.parity.replay import Replay as Replay
 from torch_bridge.parity.replay import replay as replay
-from torch_bridge.parity.report import Report as Report
+from torch_bridge.parity.report import Comparison as Comparison
 from torch_bridge.parity.report import compare as compare
 from torch_bridge.parity.restore import restore as restore
 from torch_bridge.parity.tap import tap as tap
@@ -25,6 +27,7 @@ from torch_bridge.translate.weights import Weights as Weights
 from torch_bridge.translate.weights import linear_weights as linear_weights
 
 __all__ = [
+    "Comparison",
     "Envelope",
     "Explanation",
     "Recorder",
@@ -34,6 +37,7 @@ __all__ = [
     "Trace",
     "Translated",
     "Weights",
+    "check",
     "compare",
     "data",
     "explain",

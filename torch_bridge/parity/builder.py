@@ -18,6 +18,7 @@ class TraceBuilder:
         *,
         digest_every: int | None = None,
         in_full: tuple[str, ...] = ("data", "gradient"),
+        statistics: bool = True,
     ) -> None:
         """Begin a trace.
 
@@ -26,6 +27,7 @@ class TraceBuilder:
             digest_every: None keeps every tensor in full. A number k keeps a digest and three statistics of each
                 parameter-sized tensor and step, and the tensor itself at steps k-1, 2k-1, ...
             in_full: phases that stay full even then. With the gradients, everything else can be rebuilt.
+            statistics: keep the three statistics; without them a digest costs next to nothing.
         """
         if digest_every is not None and digest_every < 1:
             raise ValueError(f"digest_every must be a positive number of steps or None, but got {digest_every}")
@@ -35,6 +37,7 @@ class TraceBuilder:
         self.n_steps = 0
         self._digest_every = digest_every
         self._in_full = in_full
+        self._statistics = statistics
         self._values: dict[str, dict[int, Array]] = {}
         self._seen: dict[str, list[int]] = {}
         self._digests: dict[str, list[Array]] = {}
@@ -50,7 +53,8 @@ class TraceBuilder:
                 values[t] = np.array(value)
                 continue
             self._digests.setdefault(key, []).append(digest(value))
-            self._norms.setdefault(key, []).append(_statistics(value))
+            if self._statistics:
+                self._norms.setdefault(key, []).append(_statistics(value))
             if (t + 1) % (self._digest_every or 1) == 0:
                 values[t] = np.array(value)
         self.n_steps += 1
@@ -71,7 +75,8 @@ class TraceBuilder:
                 present[key] = np.isin(np.arange(self.n_steps), seen)
             if key in self._digests:
                 digests[key] = _rows(dict(zip(seen, self._digests[key], strict=True)), self.n_steps)
-                norms[key] = _rows(dict(zip(seen, self._norms[key], strict=True)), self.n_steps)
+                if self._statistics:
+                    norms[key] = _rows(dict(zip(seen, self._norms[key], strict=True)), self.n_steps)
                 kept[key] = np.array(sorted(values), np.int64)
                 shape = tuple(self.static.get("shapes", {}).get(name_of(key), ()))
                 steps[key] = np.stack([values[t] for t in sorted(values)]) if values else np.zeros((0, *shape))

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import jax
@@ -12,8 +12,8 @@ import optax
 from torch_bridge.parity.builder import TraceBuilder
 from torch_bridge.parity.envelope import Envelope, distance, one_ulp
 from torch_bridge.parity.shaking import shaken
-from torch_bridge.parity.steps import Carry, StepFunction, optax_step
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
+from torch_bridge.parity.steps import Carry, StepFunction, compiled_step, optax_step
+from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
 from torch_bridge.translate.states import with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights, same_weights
 
@@ -29,6 +29,7 @@ class Replay:
     Attributes:
         seconds: time spent in the compiled step so far, its first call (which compiles) not counted.
         builder: the trace so far.
+        state: what the next step begins with; with an optax rule, parameters and its state.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Replay:
         step: StepFunction | None = None,
         state: Carry = None,
         shadows: int = 0,
+        digest_every: int | None = None,
     ) -> None:
         """Prepare a replay; the arguments are those of `replay`, ``initial`` is the trace's."""
-        _check(drive, tx, loss_fn, step, shadows)
+        _check(drive, tx, loss_fn, step)
         self._drive = drive
         self._weights = weights or same_weights(in_phase(initial, "parameter"))
         self._gives_metric = tx is not None
@@ -55,10 +57,11 @@ class Replay:
             if opt_state is None:
                 opt_state = with_momentum_buffers(tx.init(params), params, buffers)
             state = (params, opt_state)
-            step = optax_step(tx, None if drive == "update" else loss_fn)
+            loss_fn = None if drive == "update" else loss_fn
+            step = optax_step(tx, loss_fn)
         assert step is not None  # _check saw to it
-        self._state = state
-        self._step = jax.jit(step)
+        self.state = state
+        self._step = jax.jit(step) if tx is None else compiled_step(tx, loss_fn)
         self._shadow_step = jax.jit(jax.vmap(shaken(step), in_axes=(0, 0, None)))
         self._shadows = shadows
         self._shadow_states = _copies(state, shadows) if shadows else None
@@ -72,7 +75,10 @@ class Replay:
                 "drive": drive,
                 "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
                 "platform": {"machine": platform.machine(), "backend": jax.default_backend()},
-            }
+            },
+            digest_every=digest_every,
+            in_full=("data",),
+            statistics=False,
         )
         self.builder.initial = dict(initial)
 
@@ -89,14 +95,14 @@ class Replay:
         if self._drive == "resync":
             params = self._weights.to_jax(in_phase(before, "parameter"))
             buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
-            opt_state = with_momentum_buffers(self._state[1], params, buffers)
+            opt_state = with_momentum_buffers(self.state[1], params, buffers)
             if averages := in_phase(before, "average"):
                 opt_state = with_averages(opt_state, self._weights.to_jax(averages))
-            self._state = (params, opt_state)
+            self.state = (params, opt_state)
         if self._gives_metric:
             batch = (batch, recorded.get("metric"))
-        state, start = self._state, time.perf_counter()
-        self._state, observed = jax.block_until_ready(self._step(state, batch))  # type: ignore[no-untyped-call]
+        state, start = self.state, time.perf_counter()
+        self.state, observed = jax.block_until_ready(self._step(state, batch))  # type: ignore[no-untyped-call]
         if self._calls:
             self.seconds += time.perf_counter() - start
         values = self._named(observed)
@@ -161,7 +167,10 @@ def replay(
     opt_state: optax.OptState | None = None,
     step: StepFunction | None = None,
     state: Carry = None,
-    shadows: int = 16,
+    order: Sequence[Array] | None = None,
+    shadows: int = 0,
+    digest_every: int | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> Trace:
     """Run the JAX port through the steps of a recorded run.
 
@@ -181,39 +190,36 @@ def replay(
         step: in place of ``tx`` and ``loss_fn``, any function ``(state, batch) -> (state, observed)`` that reports
             what it did, by phase; the drive is `free`.
         state: the first ``state`` for ``step``.
-        shadows: how many runs with other roundings measure the envelope; at least 2. They are spared where the
-            replay equals the trace in every bit.
+        order: the indices of each step's batch as the port draws them; None takes the trace's. For the drive `free`.
+        shadows: how many runs with other roundings show the spread of this one, for information; 0 or at least 2.
+        digest_every: None keeps every tensor. A number k keeps 128-bit digests, and every k-th tensor, see `record`.
+        progress: called after each step.
 
     Returns:
-        A `Trace` of the JAX run, in torch's layout and under torch's names; the envelope is in its ``extra``.
+        A `Trace` of the JAX run, in torch's layout and under torch's names; the spread is in its ``extra``.
 
     Raises:
         ValueError: an argument that the drive needs is missing, with its name.
 
     Exactness: `update` is bitwise for funcsgd's rules; `resync` and `free` are rounding.
     """
-    if shadows < 2:
-        raise ValueError(f"shadows must be at least 2 to measure a spread, but got {shadows}")
-    batch_of = _batches(data)
-
-    def run(n_shadows: int) -> Trace:
-        side = Replay(
-            trace.initial, tx, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state, step=step,
-            state=state, shadows=n_shadows,
-        )  # fmt: skip
-        for t in range(trace.n_steps):
-            recorded = trace.step(t)
-            before = trace.before(t) if drive == "resync" else {}
-            batch = None if drive == "update" else batch_of(t, _indices(recorded))
-            side.step(before, recorded, batch)
-        return side.trace()
-
-    if drive == "update" and _same_bits(trace, plain := run(0)):
-        return plain
-    return run(shadows)
+    if shadows == 1 or shadows < 0:
+        raise ValueError(f"shadows must be 0, or at least 2 to measure a spread, but got {shadows}")
+    batch_of = batches_of(data)
+    side = Replay(
+        trace.initial, tx, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state, step=step, state=state,
+        shadows=shadows, digest_every=digest_every,
+    )  # fmt: skip
+    for t in range(trace.n_steps):
+        recorded = trace.step(t)
+        before = trace.before(t) if drive == "resync" else {}
+        indices = indices_of(recorded) if order is None or drive != "free" else order[t]
+        side.step(before, recorded, None if drive == "update" else batch_of(t, indices))
+        progress()
+    return side.trace()
 
 
-def _check(drive: str, tx: Any, loss_fn: Any, step: Any, shadows: int) -> None:
+def _check(drive: str, tx: Any, loss_fn: Any, step: Any) -> None:
     if drive not in DRIVES:
         raise ValueError(f"no drive {drive!r}: there are {', '.join(DRIVES)}")
     if (tx is None) == (step is None):
@@ -222,11 +228,10 @@ def _check(drive: str, tx: Any, loss_fn: Any, step: Any, shadows: int) -> None:
         raise ValueError(f"a step function can only run free, but the drive is {drive!r}: give tx= and loss_fn=")
     if tx is not None and drive != "update" and loss_fn is None:
         raise ValueError(f"the drive {drive!r} needs loss_fn=, the pure function loss_fn(params, batch)")
-    if shadows < 0:
-        raise ValueError(f"shadows must not be negative, but got {shadows}")
 
 
-def _batches(data: Any) -> Callable[[int, Array | None], Any]:
+def batches_of(data: Any) -> Callable[[int, Array | None], Any]:
+    """Return the function ``(step, indices) -> batch`` for what `replay` takes as ``data``."""
     if callable(data):
         return data  # type: ignore[no-any-return]
 
@@ -245,19 +250,10 @@ def _batches(data: Any) -> Callable[[int, Array | None], Any]:
     return take
 
 
-def _indices(recorded: Step) -> Array | None:
+def indices_of(recorded: Step) -> Array | None:
+    """Return which examples a step saw, int64; None if the trace does not tell."""
     return recorded["data"][recorded["data"] >= 0] if "data" in recorded else None  # -1 pads a shorter batch
 
 
 def _copies(state: Carry, n: int) -> Carry:
     return jax.tree.map(lambda x: jax.numpy.broadcast_to(x, (n, *np.shape(x))), state)
-
-
-def _same_bits(reference: Trace, candidate: Trace) -> bool:
-    return all(
-        reference.same_bits(candidate, key, t)
-        for key in candidate.steps
-        if phase_of(key) in ("momentum", "parameter", "average") and name_of(key)
-        for t in range(candidate.n_steps)
-        if reference.has(key, t) or candidate.has(key, t)
-    )

@@ -1,7 +1,8 @@
 """What a digested trace left out, rebuilt from its gradients and proved by its digests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import optax
 import funcsgd
 from torch_bridge.parity.replay import replay
 from torch_bridge.parity.tap import tap
-from torch_bridge.parity.trace import Trace
+from torch_bridge.parity.trace import Trace, phase_of
 from torch_bridge.translate.clip_grad import clipping_from_torch
 
 
@@ -49,21 +50,44 @@ def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
         table = np.asarray(trace.steps[f"{phase}/{index}"])
         return lambda count: jax.numpy.asarray(table)[jax.numpy.minimum(count, len(table) - 1)]
 
-    rules: dict[int, optax.GradientTransformationExtraArgs] = {}
-    labels: dict[str, int] = {}
+    groups = []
     for index, group in enumerate(trace.static["groups"]):
         momenta = trace.steps.get(f"momentum_in_force/{index}", np.array([group["momentum"]]))
         constant = bool((momenta == momenta[0]).all())
         momentum = float(momenta[0]) if constant else scheduled("momentum_in_force", index)
+        groups.append({**group, "momentum": momentum, "lr": scheduled("learning_rate", index)})
+    rule = rule_of(groups, trace.static.get("clip"))
+    every_step = all(
+        trace.has(key, t) for key in trace.steps if phase_of(key) == "average" for t in range(trace.n_steps)
+    )
+    if (average := trace.static.get("average")) is None or not every_step:
+        return rule
+    options = {key: value for key, value in average.items() if key != "name"}
+    return funcsgd.with_average(rule, getattr(funcsgd, average["name"])(**options))
+
+
+def rule_of(
+    groups: Sequence[Mapping[str, Any]], clip: Mapping[str, Any] | None
+) -> optax.GradientTransformationExtraArgs:
+    """Return torch's rule for a recipe, as a chain that shows the gradient after clipping and after weight decay.
+
+    Args:
+        groups: for each parameter group torch's hyperparameters (numbers, arrays, or schedules for ``lr`` and
+            ``momentum``) and ``names``, the parameters in it.
+        clip: None, or how gradients are clipped: ``arguments`` of torch's function and the ``order`` of the parameters.
+    """
+    rules: dict[int, optax.GradientTransformationExtraArgs] = {}
+    labels: dict[str, int] = {}
+    for index, group in enumerate(groups):
         rules[index] = optax.chain(
             optax.scale(-1.0) if group["maximize"] else optax.identity(),
             funcsgd.add_weight_decay(group["weight_decay"]),
             tap("weight_decay"),
-            funcsgd.add_momentum(momentum, group["dampening"], group["nesterov"]),
-            funcsgd.scale_by_learning_rate(scheduled("learning_rate", index)),
+            funcsgd.add_momentum(group["momentum"], group["dampening"], group["nesterov"]),
+            funcsgd.scale_by_learning_rate(group["lr"]),
         )
         labels |= dict.fromkeys(group["names"], index)
     rule = optax.partition(rules, labels)
-    if (clip := trace.static.get("clip")) is None:
+    if clip is None:
         return rule
     return optax.chain(clipping_from_torch(clip["arguments"], clip["order"]), tap("clip"), rule)

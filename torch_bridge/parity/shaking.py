@@ -38,10 +38,11 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_ca
 def shaken(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``function`` with a seed as first argument, computed with other roundings.
 
-    Each ``dot_general`` and each sum is taken in a random order of its terms, and each result of an inexact operation
-    is moved by one ulp up, down or not at all, independently for every element. Zeros, infinities and NaN stay. The
-    arguments themselves are taken as they are. Loops (``scan``, ``while``) and ``cond`` are entered as a whole: their
-    results are moved, the roundings inside are not.
+    Sums are taken in a random order of their terms along every axis: those of ``reduce_sum``, ``dot_general``, the
+    input channels of convolutions, the updates of a scatter-add. Each result of an inexact operation is moved by one
+    ulp up, down or not at all. Equal results of one operation are moved alike, so that ties stay ties: a maximum over
+    windows keeps its place. Zeros, infinities and NaN stay. The arguments themselves are taken as they are. Loops
+    (``scan``, ``while``) and ``cond`` are entered as a whole: their results are moved, the roundings inside are not.
 
     Args:
         function: any traceable function of pytrees; derivatives may be inside it.
@@ -90,25 +91,42 @@ class _Shaker:
             inner = params[_CALLS[primitive.name]]
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
             return self.evaluate(closed.jaxpr, closed.consts, *operands)
-        if primitive is p.dot_general_p and (contracted := params["dimension_numbers"][0])[0]:
-            order = self._order(operands[0].shape[contracted[0][0]])  # both operands alike, along one contracted axis
-            operands = [jnp.take(x, order, axis=axes[0]) for x, axes in zip(operands, contracted, strict=True)]
-        elif primitive is p.reduce_sum_p and params["axes"]:
-            axis = params["axes"][0]
-            operands = [jnp.take(operands[0], self._order(operands[0].shape[axis]), axis=axis)]
+        operands = self._reordered(primitive, params, operands)
         results = primitive.bind(*operands, **primitive.get_bind_params(params))
         results = list(results) if primitive.multiple_results else [results]
         return results if primitive.name in _EXACT else [self._move_by_an_ulp(x) for x in results]
+
+    def _reordered(self, primitive: Any, params: Any, operands: list[Any]) -> list[Any]:
+        """Put the terms of a sum into another order."""
+        if primitive is p.dot_general_p:
+            left, right = params["dimension_numbers"][0]
+            for axes in zip(left, right, strict=True):  # both operands alike
+                order = self._order(operands[0].shape[axes[0]])
+                operands = [jnp.take(x, order, axis=axis) for x, axis in zip(operands, axes, strict=True)]
+        elif primitive is p.reduce_sum_p:
+            for axis in params["axes"]:
+                operands = [jnp.take(operands[0], self._order(operands[0].shape[axis]), axis=axis)]
+        elif (
+            primitive is p.conv_general_dilated_p and params["feature_group_count"] == params["batch_group_count"] == 1
+        ):
+            numbers = params["dimension_numbers"]
+            axes = numbers.lhs_spec[1], numbers.rhs_spec[1]
+            order = self._order(operands[0].shape[axes[0]])
+            operands = [jnp.take(x, order, axis=axis) for x, axis in zip(operands, axes, strict=True)]
+        elif primitive is p.scatter_add_p and operands[1].ndim > 1:
+            window = params["dimension_numbers"].update_window_dims
+            batch = [axis for axis in range(operands[2].ndim) if axis not in window]
+            if batch and not params["dimension_numbers"].operand_batching_dims:
+                order = self._order(operands[2].shape[batch[0]])
+                operands = [operands[0], jnp.take(operands[1], order, 0), jnp.take(operands[2], order, batch[0])]
+        return operands
 
     def _bits(self, n: int) -> jax.Array:
         """``n`` random uint32: Murmur3's finaliser of a counter. XLA compiles it some ten times faster than jax.random,
         whose generators are unrolled for each of the many draws; statistics, not secrets, hang on it.
         """
         place = jnp.uint32(next(self._draws) * 0x9E3779B9 & 0xFFFFFFFF)
-        h: jax.Array = (jnp.arange(n, dtype=jnp.uint32) ^ (self._seed * jnp.uint32(0x85EBCA6B))) + place
-        h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
-        h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
-        return h ^ (h >> 16)
+        return _mixed((jnp.arange(n, dtype=jnp.uint32) ^ (self._seed * jnp.uint32(0x85EBCA6B))) + place)
 
     def _order(self, n: int) -> jax.Array:
         """A random order of ``n`` terms, ``i -> (a * i + b) mod n`` with ``a`` coprime to ``n``."""
@@ -127,9 +145,17 @@ class _Shaker:
         if jnp.issubdtype(dtype, jnp.complexfloating):
             return jax.lax.complex(self._move_by_an_ulp(x.real), self._move_by_an_ulp(x.imag))
         integer = jnp.dtype(f"int{dtype.itemsize * 8}")
-        ulps = (self._bits(x.size).reshape(x.shape) % 3).astype(integer) - 1
-        moved = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, integer) + ulps, dtype)
+        bits = jax.lax.bitcast_convert_type(x, integer)
+        folded = bits ^ (bits >> 32) if dtype.itemsize == 8 else bits
+        draws = _mixed(folded.astype(jnp.uint32) ^ self._bits(1)[0])  # of the value, not of the place: ties stay ties
+        moved = jax.lax.bitcast_convert_type(bits + (draws % 3).astype(integer) - 1, dtype)
         return jnp.where((x == 0) | ~jnp.isfinite(x) | ~jnp.isfinite(moved), x, moved)
+
+
+def _mixed(h: jax.Array) -> jax.Array:
+    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
+    return h ^ (h >> 16)
 
 
 def _value(atom: Any, values: dict[Var, Any]) -> Any:

@@ -1,5 +1,6 @@
 """One training step on the JAX side, as a function that reports what it did."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,6 +15,15 @@ from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
 Carry: TypeAlias = Any
 StepFunction: TypeAlias = Callable[[Carry, Any], tuple[Carry, Mapping[str, Any]]]
 """``(state, batch) -> (state, observed)``; ``observed`` maps phases to a pytree of parameters' shape, or a scalar."""
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None) -> StepFunction:
+    """Return `optax_step` compiled, the same program for the same rule and loss function: runs are often compared
+    again.
+    """
+    step: StepFunction = jax.jit(optax_step(tx, loss_fn))
+    return step
 
 
 def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None) -> StepFunction:
@@ -38,7 +48,9 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         observed["gradient"] = gradient
         rates = _learning_rates(opt_state)
         updates, opt_state = rule.update(gradient, opt_state, params, **extra)
-        if nodes_of(opt_state, ScaleBySchedulersState):  # between two epochs it comes to know its rate in the update
+        # A scheduler between two epochs learns its rate in the update, and so does optax.inject_hyperparams its
+        # schedule's.
+        if nodes_of(opt_state, (ScaleBySchedulersState, optax.InjectStatefulHyperparamsState)):
             rates = _learning_rates(opt_state)
         if rates:
             observed["learning_rate"] = rates

@@ -19,6 +19,7 @@ from torch_bridge.parity.digest import digest
 
 PHASES = (
     "data",
+    "forward",
     "loss",
     "gradient",
     "clip",
@@ -151,6 +152,8 @@ class Trace:
             earlier = [t for t in range(step) if self.has(key, t)] if key in self.present else [step - 1] * (step > 0)
             if earlier:
                 value = self.value(key, earlier[-1])
+                if value is None and phase_of(key) == "average":
+                    continue  # nothing but the average itself depends on it
                 if value is None:
                     raise ValueError(
                         f"the trace holds only a digest of {key} at step {earlier[-1]}: rebuild it with "

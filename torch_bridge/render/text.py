@@ -4,30 +4,71 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from torch_bridge.judge.findings import FunctionFinding
+from torch_bridge.judge.report import Report, Verdict
+from torch_bridge.judge.rules import RuleFinding
 from torch_bridge.parity.compare import Difference
-from torch_bridge.parity.report import Report, Verdict
+from torch_bridge.parity.report import Comparison
+from torch_bridge.render.sentence import comparison_sentence, sentence
 
-STYLES: dict[Verdict, str] = {"bitwise": "green", "rounding": "cyan", "diverged": "bold red"}
+STYLES: dict[Verdict, str] = {
+    "bitwise": "green",
+    "same function": "green",
+    "imprecise": "yellow",
+    "different": "bold red",
+}
 """How each verdict looks."""
 
 
 def render_report(report: Report) -> RenderableType:
-    """Return the verdict's sentence and, below it, one row for each phase."""
-    sentence = Text.assemble((report.verdict, STYLES[report.verdict]), "  ", report.sentence)
+    """Return the verdict's sentence, the two questions by phase, the drives, and what could not be asked."""
+    parts: list[RenderableType] = [Text.assemble((report.verdict, STYLES[report.verdict]), "  ", sentence(report))]
+    if report.functions or report.rules:
+        parts += ["", _questions(report)]
+    for comparison in report.drives.values():
+        parts += ["", render_comparison(comparison)]
+    return Group(*parts, *report.notes)
+
+
+def _questions(report: Report) -> Table:
+    """One row for each phase that was asked in float64."""
+    table = _table(
+        "in float64", "asked", "apart by", "explained", "torch's error", "JAX's error", "factor", last="worst in"
+    )
+    findings: list[FunctionFinding | RuleFinding] = [*report.functions, *report.rules]
+    for phase in dict.fromkeys(finding.phase for finding in findings):
+        asked = [finding for finding in findings if finding.phase == phase]
+        worst = max(asked, key=lambda f: f.distance / f.limit if f.limit else 0.0)
+        errors = max((p for p in report.precisions if p.phase == phase), key=lambda p: p.factor, default=None)
+        figures = (
+            ("", "", "") if errors is None else (f"{errors.torch:.1e}", f"{errors.jax:.1e}", f"{errors.factor:.3g}")
+        )
+        name = worst.name if errors is None else errors.name
+        cells = (str(len(asked)), f"{worst.distance:.1e}", f"{worst.limit:.0e}", *figures, name)
+        table.add_row(phase.replace("_", " "), *cells)
+    return table
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """Return the sentence about bits and, below it, one row for each phase."""
+    table = _table("phase", "values", "differ", "worst ulps", "at step", last="in")
+    for row in comparison.rows:
+        table.add_row(row.phase.replace("_", " "), f"{row.values:,}", f"{row.differing:,}", *_worst(row.worst))
+    return Group(comparison_sentence(comparison), table)
+
+
+def _table(first: str, *columns: str, last: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("phase", no_wrap=True)
-    for column in ("values", "differ", "worst ulps", "envelope", "at step"):
+    table.add_column(first, no_wrap=True)
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("in", no_wrap=True)
-    for row in report.rows:
-        share = "" if row.share is None else f"{row.share:.2g}"
-        table.add_row(row.phase.replace("_", " "), f"{row.values:,}", f"{row.differing:,}", *_worst(row.worst, share))
-    return Group(sentence, table)
+    table.add_column(last, no_wrap=True)
+    return table
 
 
-def _worst(difference: Difference | None, share: str) -> tuple[str, str, str, str]:
+def _worst(difference: Difference | None) -> tuple[str, str, str]:
     if difference is None or difference.ulps is None:
-        return "", share, "", ""
+        return "", "", ""
     ulps = f"{difference.ulps:,}" if difference.ulps < 10**6 else f"{difference.ulps:.1e}"
     index = f"[{','.join(map(str, difference.index))}]" if difference.index else ""
-    return ulps, share, str(difference.step), difference.name + index
+    return ulps, str(difference.step), difference.name + index

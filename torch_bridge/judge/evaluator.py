@@ -1,0 +1,313 @@
+"""A jaxpr evaluated in its own types and in float64, equation by equation."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import source_info_util
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import Literal as JaxprLiteral
+
+# Calls that are evaluated in line, and the parameter that holds what they call.
+_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+          "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
+          "remat": "jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_lin": "jaxpr"}  # fmt: skip
+
+# Discontinuous functions with a floating result. Where decisions are shared, the result is the narrow side's.
+_JUMPS = {"floor", "ceil", "round", "sign"}
+
+# Operations that only move values: an error that shows behind one was there before.
+_MOVES = {"broadcast_in_dim", "concatenate", "copy", "copy_p", "gather", "neg", "pad", "reshape", "rev", "slice",
+"squeeze",
+          "transpose"}  # fmt: skip
+
+# Parameters that name a floating type, and parameters that ask for less than the type's own precision.
+_TYPES = ("preferred_element_type", "dtype", "new_dtype")
+_PRECISIONS = {"precision": jax.lax.Precision.HIGHEST, "accuracy": None}
+
+
+class CannotWiden(ValueError):
+    """A function holds an operation that has no float64 form; the message names it."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """One value in the function's own type and in float64; the same array twice if it is not floating."""
+
+    narrow: Any
+    wide: Any
+    error: Any = None  # relative, of the narrow one; kept only to find the line where it grows
+
+
+jax.tree_util.register_dataclass(Lanes, ["narrow", "wide", "error"], [])
+
+
+def _is_floating(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.inexact))
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """Return float64 or complex128 for a floating or complex dtype, and any other as it is."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return np.dtype(np.complex128)
+    return np.dtype(np.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def to_wide(x: Any) -> Any:
+    """Return an array in float64 (complex128) if it is floating."""
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return x.astype(wide_dtype(x.dtype)) if _is_floating(x) else x
+
+
+def _as_written(value: Any) -> Any:
+    """A narrow number -> the shortest decimal that becomes it, as a double."""
+    narrow = np.asarray(value)
+    if narrow.ndim or narrow.dtype not in (np.float32, np.float16):
+        return narrow.astype(wide_dtype(narrow.dtype))
+    return np.float64(str(narrow[()]))
+
+
+@dataclass
+class Evaluator:
+    """Evaluates a jaxpr on `Lanes`."""
+
+    beside: bool
+    share: bool
+    decimal: bool
+    locate: float | None = None
+    lines: list[tuple[str, Any]] = field(default_factory=list)
+    names: dict[str, Lanes] = field(default_factory=dict)
+    flips: Any = field(default_factory=lambda: jnp.zeros((), jnp.int64))
+
+    def arguments(self, closed: ClosedJaxpr, leaves: list[Any]) -> list[Lanes]:
+        """Return the arguments of a program: floating ones at their exact values on the wide side, others as traced."""
+        lanes = []
+        for x, aval in zip(leaves, closed.in_avals, strict=True):
+            narrow = x if jnp.issubdtype(aval.dtype, jax.dtypes.extended) else jnp.asarray(x, aval.dtype)
+            lanes.append(Lanes(narrow if self.beside else None, to_wide(x) if _is_floating(narrow) else narrow))
+        return lanes
+
+    def run(self, closed: ClosedJaxpr | Jaxpr, operands: Sequence[Lanes]) -> list[Lanes]:
+        """Evaluate a program on its arguments."""
+        jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, [])
+        values: dict[Var, Lanes] = dict(zip(jaxpr.invars, operands, strict=True))
+        values.update(zip(jaxpr.constvars, map(self._constant, consts), strict=True))
+        for equation in jaxpr.eqns:
+            inputs = [self._constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars]
+            outputs = self._apply(equation, inputs)
+            if self.locate is not None and equation.primitive.name not in _CALLS:
+                outputs = self._located(equation, inputs, outputs)
+            values.update(zip(equation.outvars, outputs, strict=True))
+        return [self._constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in jaxpr.outvars]
+
+    def inner(self) -> "Evaluator":
+        """Return an evaluator for the body of a loop: it counts flips from zero, and its names stay inside."""
+        return Evaluator(self.beside, self.share, self.decimal)  # without lines: those of a loop are its own
+
+    def _constant(self, constant: Any) -> Lanes:
+        if isinstance(constant, JaxprLiteral):
+            aval: Any = constant.aval
+            constant = np.asarray(constant.val, aval.dtype)
+        narrow = jnp.asarray(constant)
+        wide = jnp.asarray(_as_written(constant)) if self.decimal and _is_floating(narrow) else to_wide(narrow)
+        return Lanes(narrow if self.beside else None, wide)
+
+    def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+        primitive, params = equation.primitive, equation.params
+        name = primitive.name
+        if name in _CALLS:
+            return self.run(params[_CALLS[name]], inputs)
+        if handler := _HANDLERS.get(name):
+            return handler(self, equation, [Lanes(x.narrow, x.wide) for x in inputs])
+        if name.endswith("callback"):
+            if not equation.outvars:  # jax.debug.print and its kin
+                return []
+            raise CannotWiden(f"{name} calls the host, which has no float64 form")
+        if name in ("shard_map", "ffi_call", "pallas_call", "custom_partitioning", "tpu_custom_call"):
+            raise CannotWiden(f"{name} holds code that has no float64 form")
+        wide = self._bind(primitive, _widened_params(params), [x.wide for x in inputs])
+        narrow = self._bind(primitive, params, [x.narrow for x in inputs]) if self.beside else [None] * len(wide)
+        lanes = [Lanes(n, w) for n, w in zip(narrow, wide, strict=True)]
+        if name == "name":
+            self.names.setdefault(params["name"], lanes[0])
+        return [self._decided(name, lane, any(map(_differs, inputs))) for lane in lanes] if self.beside else lanes
+
+    def _bind(self, primitive: Any, params: dict[str, Any], operands: list[Any]) -> list[Any]:
+        results = primitive.bind(*operands, **primitive.get_bind_params(params))
+        return list(results) if primitive.multiple_results else [results]
+
+    def _decided(self, name: str, lane: Lanes, from_floating: bool) -> Lanes:
+        """Count the decisions that fell differently, and share the narrow side's if asked to."""
+        jumps = name in _JUMPS
+        if not jumps and _is_floating(lane.wide):
+            return lane
+        if not from_floating or jnp.issubdtype(lane.wide.dtype, jax.dtypes.extended):
+            return Lanes(lane.wide, lane.wide) if not jumps else lane
+        narrow = to_wide(lane.narrow) if jumps else lane.narrow
+        self.flips = self.flips + jnp.sum(narrow != lane.wide)
+        return Lanes(lane.narrow, narrow) if self.share else lane
+
+    def _located(self, equation: Any, inputs: list[Lanes], outputs: list[Lanes]) -> list[Lanes]:
+        """Note by what factor the error of each result exceeds those of the operands."""
+        assert self.locate is not None
+        before = functools.reduce(
+            jnp.maximum, [x.error for x in inputs if x.error is not None], jnp.asarray(self.locate)
+        )
+        located = []
+        for lane in outputs:
+            if not _is_floating(lane.wide) or equation.primitive.name in _MOVES:
+                located.append(Lanes(lane.narrow, lane.wide, before))
+                continue
+            error = jnp.linalg.norm((to_wide(lane.narrow) - lane.wide).ravel())
+            size = jnp.linalg.norm(lane.wide.ravel())
+            relative = jnp.where(size > 0, error / size, 0.0)
+            located.append(Lanes(lane.narrow, lane.wide, relative))
+            if equation.primitive.name == "reduce_sum":  # a sum may be zero in exact arithmetic, and all of it rounding
+                relative = jnp.minimum(relative, error / jnp.linalg.norm(inputs[0].wide.ravel()))
+            line = source_info_util.summarize(equation.source_info)
+            self.lines.append((f"{line}, {equation.primitive.name}", relative / before))
+        return located
+
+
+def _differs(lane: Lanes) -> bool:
+    return lane.narrow is not lane.wide
+
+
+def _widened_params(params: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {key: value for key, value in _PRECISIONS.items() if params.get(key) is not None}
+    for key in _TYPES:
+        if params.get(key) is not None and not jnp.issubdtype(params[key], jax.dtypes.extended):
+            changes[key] = wide_dtype(np.dtype(params[key]))
+    for key, value in params.items():  # what a reduction or a scatter does to two elements
+        if isinstance(value, ClosedJaxpr):
+            changes[key] = _widened_jaxpr(value)
+        elif isinstance(value, Jaxpr):
+            closed = _widened_jaxpr(ClosedJaxpr(value, params.get("update_consts", ())))
+            changes |= {key: closed.jaxpr, "update_consts": tuple(closed.consts)}
+    return {**params, **changes}
+
+
+def _widened_jaxpr(closed: ClosedJaxpr) -> ClosedJaxpr:
+    def wide(*operands: Any) -> list[Any]:
+        evaluator = Evaluator(beside=False, share=False, decimal=False)
+        return [x.wide for x in evaluator.run(closed, [Lanes(None, x) for x in operands])]
+
+    shapes = [
+        jax.ShapeDtypeStruct(aval.shape, wide_dtype(aval.dtype))  # type: ignore[no-untyped-call]
+        for aval in closed.in_avals
+    ]
+    return jax.make_jaxpr(wide)(*shapes)
+
+
+def _convert(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    """A cast between floating types is nothing in float64; a cast to integers is a decision."""
+    (x,), params = inputs, equation.params
+    target = params["new_dtype"]
+    narrow = self._bind(equation.primitive, params, [x.narrow])[0] if self.beside else None
+    if jnp.issubdtype(target, jnp.floating) and not jnp.issubdtype(x.wide.dtype, jnp.complexfloating):
+        return [Lanes(narrow, x.wide.astype(np.float64))]
+    if jnp.issubdtype(target, jnp.complexfloating):
+        return [Lanes(narrow, x.wide.astype(np.complex128))]
+    lane = Lanes(narrow, self._bind(equation.primitive, params, [x.wide])[0])
+    return [self._decided("convert_element_type", lane, _differs(x))] if self.beside else [lane]
+
+
+def _reduce_precision(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    (x,) = inputs
+    return [Lanes(self._bind(equation.primitive, equation.params, [x.narrow])[0] if self.beside else None, x.wide)]
+
+
+def _bitcast(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    """Bits belong to the function's own type: a value is brought to it before, and widened after."""
+    (x,) = inputs
+    source = equation.invars[0].aval.dtype
+    operand = x.wide.astype(source) if _is_floating(x.wide) else x.wide
+    wide = self._bind(equation.primitive, equation.params, [operand])[0]
+    narrow = self._bind(equation.primitive, equation.params, [x.narrow])[0] if self.beside else None
+    lane = Lanes(narrow, to_wide(wide) if _is_floating(wide) else wide)
+    return [self._decided("bitcast_convert_type", lane, _differs(x))] if self.beside else [lane]
+
+
+def _drawn(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    """Random numbers of a floating type: drawn in that type, so that both sides see the same ones."""
+    operands = [x.wide.astype(v.aval.dtype) for x, v in zip(inputs, equation.invars, strict=True)]
+    drawn = self._bind(equation.primitive, equation.params, operands)
+    return [Lanes(x if self.beside else None, to_wide(x)) for x in drawn]
+
+
+def _select_and_scatter(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    """The gradient of a maximum over windows: which element it goes to is a decision."""
+    source, operand = inputs
+    wide = self._bind(equation.primitive, equation.params, [source.wide, operand.wide])[0]
+    if not self.beside:
+        return [Lanes(None, wide)]
+    narrow = self._bind(equation.primitive, equation.params, [source.narrow, operand.narrow])[0]
+    chosen = self._bind(equation.primitive, equation.params, [source.wide, to_wide(operand.narrow)])[0]
+    self.flips = self.flips + jnp.sum(chosen != wide)
+    return [Lanes(narrow, chosen if self.share else wide)]
+
+
+def _scan(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    params = equation.params
+    n_consts, n_carry = params["num_consts"], params["num_carry"]
+    consts, carry, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
+
+    def body(state: tuple[Any, list[Lanes]], x: list[Lanes]) -> tuple[tuple[Any, list[Lanes]], list[Lanes]]:
+        flips, carried = state
+        inner = self.inner()
+        results = inner.run(params["jaxpr"], [*consts, *carried, *x])
+        return (flips + inner.flips, results[:n_carry]), results[n_carry:]
+
+    start = (self.flips, list(carry))
+    (self.flips, carry), ys = jax.lax.scan(
+        body, start, xs, length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
+    )
+    return [*carry, *ys]
+
+
+def _while(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    params = equation.params
+    n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
+    cond_consts, body_consts, carry = inputs[:n_cond], inputs[n_cond : n_cond + n_body], inputs[n_cond + n_body :]
+
+    def going(state: tuple[Any, list[Lanes]]) -> Any:
+        (lane,) = self.inner().run(params["cond_jaxpr"], [*cond_consts, *state[1]])
+        return lane.narrow if self.share else lane.wide
+
+    def body(state: tuple[Any, list[Lanes]]) -> tuple[Any, list[Lanes]]:
+        inner = self.inner()
+        results = inner.run(params["body_jaxpr"], [*body_consts, *state[1]])
+        return state[0] + inner.flips, results
+
+    self.flips, carry = jax.lax.while_loop(going, body, (self.flips, list(carry)))
+    return list(carry)
+
+
+def _cond(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    index, *operands = inputs
+
+    def branch(closed: ClosedJaxpr, *given: Lanes) -> tuple[Any, list[Lanes]]:
+        inner = self.inner()
+        results = inner.run(closed, given)
+        return inner.flips, results
+
+    branches = [functools.partial(branch, closed) for closed in equation.params["branches"]]
+    flips, results = jax.lax.switch(index.narrow if self.share else index.wide, branches, *operands)
+    self.flips = self.flips + flips
+    return list(results)
+
+
+_HANDLERS: dict[str, Callable[[Evaluator, Any, list[Lanes]], list[Lanes]]] = {
+    "convert_element_type": _convert,
+    "reduce_precision": _reduce_precision,
+    "bitcast_convert_type": _bitcast,
+    "rng_uniform": _drawn,
+    "select_and_scatter_add": _select_and_scatter,
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+}

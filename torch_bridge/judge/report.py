@@ -1,0 +1,179 @@
+"""What is to be said about a port, as plain data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
+from typing import Any, Literal, TypeAlias
+
+from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
+from torch_bridge.judge.rules import RuleFinding
+from torch_bridge.parity.report import Comparison
+from torch_bridge.parity.trace import PHASES, Trace
+
+Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different"]
+"""`bitwise`: equal in every bit. `same function`: equal in float64, and computed about as precisely as torch does.
+`imprecise`: equal in float64, computed worse than torch's dtype does it. `different`: not the same function."""
+
+FACTOR = 16.0
+"""By what factor the port's rounding error may exceed torch's before the port is called imprecise: four bits. Sums in
+another
+order, such as XLA's in sequence beside torch's in pairs, stay well below it; the next narrower format is 2**8 or more
+away."""
+
+
+NARROW_SUMS = 4.0
+"""By what factor more a correct port may be off where torch computes in 16 bits: XLA takes sums in them, torch in
+float32."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where the port first is another function.
+
+    Attributes:
+        step: from 0.
+        phase: one of `torch_bridge.parity.trace.PHASES`.
+        name: the layer, parameter or group by its torch name; empty for the loss.
+        index: the element furthest off, in torch's layout.
+        torch: torch's value there, in float64 where there is a twin.
+        jax: the port's value there, likewise.
+        distance: of the whole quantity, relative to torch's.
+        limit: the distance that rounding explains.
+        constants: relative changes of torch's hyperparameters that explain the difference, if any do.
+    """
+
+    step: int
+    phase: str
+    name: str
+    index: tuple[int, ...]
+    torch: float
+    jax: float
+    distance: float
+    limit: float
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How precisely both sides compute one quantity: medians over the steps with twins.
+
+    Attributes:
+        phase: ``"forward"``, ``"loss"`` or ``"gradient"``.
+        name: the layer or the parameter.
+        torch: relative error of torch's value against its own float64 twin.
+        jax: likewise of the port's.
+        factor: the second over the first, which counts as no smaller than the error of rounding once, nor, for a
+            gradient, than torch's median error of the gradients of a step.
+    """
+
+    phase: str
+    name: str
+    torch: float
+    jax: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The diagnosis of a port; plain data, from which `torch_bridge.render` makes sentences, tables and files.
+
+    Attributes:
+        verdict: see `Verdict`.
+        n_steps: how many steps the runs have.
+        asked: the steps at which loss and gradient were asked in float64.
+        ruled: the steps at which the update rule was asked in float64; none where its bits are torch's.
+        difference: the first difference, if the port is another function.
+        imprecision: the first quantity, in causal order, that is computed worse than torch's dtype does it.
+        line: the line of the port's source, and the operation in it, at which most precision is lost; empty otherwise.
+        functions: every question asked in float64, with its answer.
+        rules: likewise of the update rule.
+        precisions: one for each quantity, in causal order.
+        discontinuities: how many quantities, over all steps, differ at a discontinuity of the function alone.
+        flips: decisions of the port (signs, maxima) that fell differently in its own precision and in float64.
+        drives: the comparison bit by bit under each drive that was run, for those who ask.
+        runs: the port's traces under those drives; not part of `to_dict`.
+        notes: what could not be asked, and why; full sentences.
+        allow_imprecise: an imprecise port counts as the same.
+    """
+
+    verdict: Verdict
+    n_steps: int
+    asked: tuple[int, ...] = ()
+    ruled: tuple[int, ...] = ()
+    difference: Difference | None = None
+    imprecision: Precision | None = None
+    line: str = ""
+    functions: tuple[FunctionFinding, ...] = ()
+    rules: tuple[RuleFinding, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    discontinuities: int = 0
+    flips: int = 0
+    drives: Mapping[str, Comparison] = field(default_factory=dict)
+    runs: Mapping[str, Trace] = field(default_factory=dict, repr=False, compare=False)
+    notes: tuple[str, ...] = ()
+    allow_imprecise: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """True if the port is the same function and, unless that was allowed, not imprecise."""
+        return self.verdict != "different" and (self.verdict != "imprecise" or self.allow_imprecise)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, fit for JSON."""
+        return {**asdict(replace(self, runs={})), "ok": self.ok}
+
+    def __str__(self) -> str:
+        from torch_bridge.render.sentence import sentence
+
+        return sentence(self)
+
+
+def precisions_of(findings: Iterable[PrecisionFinding]) -> tuple[Precision, ...]:
+    """Return the medians over the steps, in the order of the findings."""
+    findings = list(findings)
+    rows: dict[tuple[str, str], list[PrecisionFinding]] = {}
+    gradients: dict[int, list[float]] = {}
+    for finding in findings:
+        rows.setdefault((finding.phase, finding.name), []).append(finding)
+        if finding.phase == "gradient":
+            gradients.setdefault(finding.step, []).append(finding.torch)
+    # A parameter whose gradient torch computes better than most, a bias summed in a wider type, say, asks of the port
+    # what
+    # torch gives a typical parameter of that step.
+    typical = {step: median(errors) for step, errors in gradients.items()}
+    # XLA takes some sums of bfloat16 in bfloat16, torch in float32.
+    typical = {step: error * (NARROW_SUMS if error > 2**-12 else 1) for step, error in typical.items()}
+
+    def factor(finding: PrecisionFinding) -> float:
+        expected = typical.get(finding.step, 0.0)
+        # In 16 bits the loss, a single number, may be nearly exact by luck.
+        if finding.phase == "forward" or (finding.phase == "loss" and expected <= 2**-12):
+            expected = 0.0
+        return finding.jax / max(finding.torch, finding.floor, expected)
+
+    return tuple(
+        Precision(phase, name, median(f.torch for f in row), median(f.jax for f in row), median(map(factor, row)))
+        for (phase, name), row in rows.items()
+    )
+
+
+def first_imprecision(precisions: Iterable[Precision]) -> Precision | None:
+    """Return the first quantity whose error exceeds torch's by more than `FACTOR`."""
+    return next((p for p in precisions if not p.factor <= FACTOR), None)
+
+
+def first_difference(
+    functions: Iterable[FunctionFinding], rules: Iterable[RuleFinding], others: Iterable[Difference]
+) -> Difference | None:
+    """Return the earliest difference: by step, then by causal order of the phases, then as found."""
+    found = [
+        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit)
+        for f in functions
+        if not f.same
+    ]
+    found += [
+        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
+        for f in rules
+        if not f.same
+    ]
+    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase)), default=None)

@@ -1,0 +1,278 @@
+"""Loss and gradient at the steps for which a trace holds float64 twins: the same function, and how precisely
+computed.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from torch_bridge.judge.evaluator import CannotWiden
+from torch_bridge.judge.findings import (
+    FunctionFinding,
+    PrecisionFinding,
+    coarse_limits,
+    function_finding,
+    limits,
+    norm,
+    precision_finding,
+    unit_roundoff,
+)
+from torch_bridge.judge.widening import Reading, Widened, beside, widened
+from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
+from torch_bridge.translate.weights import Weights
+
+_JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
+_NUDGE = 1e-10
+_NUDGES = 8
+
+LossFunction = Callable[[Any, Any], jax.Array]
+LossAndGradient = Callable[[Any, Any], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class TwinFindings:
+    """What the steps with twins say, plain data.
+
+    Attributes:
+        functions: one finding for each quantity and step.
+        precisions: likewise, where both sides have a value of their own.
+        reading: how Python numbers of the port were read in float64, see `torch_bridge.judge.widening.Reading`.
+        unmatched: layers that the trace has and the port does not name, or names in another shape.
+        flips: decisions (signs, maxima) that fell differently in the port's own precision and in float64, over all
+            steps.
+    """
+
+    functions: tuple[FunctionFinding, ...]
+    precisions: tuple[PrecisionFinding, ...]
+    reading: Reading
+    unmatched: tuple[str, ...]
+    flips: int
+
+
+@dataclass
+class _Case:
+    """One step to ask about."""
+
+    step: int
+    params: Any
+    batch: Any
+    run: Step  # what torch's run had
+    twin: Step | None
+    limits: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.twin is not None:
+            self.limits = limits(self.twin, self.run)
+
+    @property
+    def reference(self) -> Step:
+        return self.run if self.twin is None else self.twin
+
+
+def _run(trace: Trace, step: int) -> Step:
+    """What torch's run had at a step: loss, gradients and, beside a twin, the outputs of layers."""
+    run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
+    twin = trace.twins.get(step, {})
+    return run | {key.removeprefix("narrow/"): value for key, value in twin.items() if key.startswith("narrow/")}
+
+
+class Programs:
+    """Loss and gradient of a port in float64, and beside its own precision; compiled when they are first called."""
+
+    def __init__(self, function: LossAndGradient) -> None:
+        self.function = function
+        self.wide: dict[Reading, Callable[..., Widened]] = {
+            reading: widened(self.function, reading=reading) for reading in ("retraced", "as traced", "as written")
+        }
+        self.beside = beside(self.function)
+        self.same_branch = beside(self.function, share_decisions=True)
+
+
+@functools.lru_cache(maxsize=16)
+def programs_of_loss(loss_fn: LossFunction) -> Programs:
+    """Return the programs of a pure loss function; kept, since runs are often compared again."""
+    return Programs(jax.value_and_grad(loss_fn))
+
+
+@functools.lru_cache(maxsize=16)
+def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]]) -> Programs:
+    """Return the programs of a step function, of which the loss and the gradient that it reports are asked."""
+
+    def reported(state: Any, batch: Any) -> tuple[Any, Any]:
+        _, observed = step(state, batch)
+        return observed.get("loss"), observed.get("gradient")
+
+    return Programs(reported)
+
+
+class TwinJudge:
+    """Evaluates a port in float64; its programs are compiled once for each loss function, and kept."""
+
+    def __init__(self, programs: Programs, weights: Weights) -> None:
+        """Take the programs of `programs_of_loss` or `programs_of_step`; nothing is compiled yet."""
+        self._weights = weights
+        self._programs = programs
+
+    def judge(
+        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], state: Any = None
+    ) -> TwinFindings:
+        """Compare the port with the twins of a trace.
+
+        A step without a twin is asked in torch's own precision: the port in float64 is the truth, and what the port's
+        own rounding explains, `COARSE` times, is what torch's value may be off by.
+
+        Args:
+            trace: a recorded run, with full values at these steps.
+            batches: the batch of a step, as ``loss_fn`` takes it.
+            steps: the steps to ask about.
+            state: what a step function begins with, in place of torch's parameters.
+
+        Raises:
+            CannotWiden: the port has no float64 form.
+        """
+        cases = [
+            _Case(
+                t,
+                self._params(trace, t) if state is None else state,
+                batches(t),
+                _run(trace, t),
+                trace.twins.get(t),
+            )
+            for t in steps
+        ]
+        precisions, flips = [], 0
+        for case in cases:
+            findings, n = self._precisions(case)
+            precisions += findings
+            flips += n
+        readings, refusals = [], []
+        for reading in self._programs.wide:
+            try:
+                functions, unmatched = self._functions(cases, reading)
+            except CannotWiden as error:
+                refusals.append(error)
+                continue
+            readings.append((functions, unmatched, reading))
+            if all(finding.same for finding in functions):
+                break
+        if not readings:
+            raise refusals[0]
+        # The reading that agrees furthest down the causal order is the one that the port was written in.
+        functions, unmatched, reading = max(readings, key=lambda r: _agreement(r[0]))
+        return TwinFindings(tuple(functions), tuple(precisions), reading, tuple(unmatched), flips)
+
+    def _params(self, trace: Trace, step: int) -> Any:
+        return self._weights.to_jax(in_phase(trace.before(step), "parameter"))
+
+    def culprit(self, trace: Trace, batch: Any, step: int) -> str:
+        """Return the line of the port, and the operation in it, at which most precision is lost in a step.
+
+        Args:
+            trace: the recorded run.
+            batch: the step's batch.
+            step: its number.
+        """
+        run = trace.step(step)
+        expected = max(unit_roundoff(value.dtype) for key, value in run.items() if phase_of(key) == "gradient")
+        params = self._params(trace, step)
+        lines = beside(self._programs.function, share_decisions=True, locate=expected)(params, batch).lines
+        line, _ = max(lines, key=lambda each: np.inf if np.isnan(each[1]) else each[1])
+        return line.rpartition("/")[2]  # without the folders
+
+    def _functions(self, cases: Sequence["_Case"], reading: Reading) -> tuple[list[FunctionFinding], list[str]]:
+        findings: list[FunctionFinding] = []
+        unmatched: list[str] = []
+        for case in cases:
+            mine, missing = self._named(self._programs.wide[reading](case.params, case.batch), case.reference, side=1)
+            unmatched += [name for name in missing if name not in unmatched]
+            pairs = [(key, np.asarray(case.reference[key], np.float64), mine[key]) for key in _in_order(mine)]
+            off = [key for key, reference, value in pairs if not norm(reference - value) <= case.limits[key]]
+            jumps = self._jumps(case, mine, reading) if off else {}
+            findings += [
+                function_finding(case.step, key, reference, value, case.limits[key], jumps.get(key))
+                for key, reference, value in pairs
+            ]
+        return findings, unmatched
+
+    def _jumps(self, case: "_Case", at: Step, reading: Reading) -> dict[str, Array]:
+        """For each quantity, by how much each element jumps when the input is nudged; 0 where it moves smoothly."""
+        rng = np.random.default_rng(0)
+        size = _NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
+        spread = {key: np.zeros(np.shape(value)) for key, value in at.items()}
+        for direction in (-1, 1, *[0] * _NUDGES):  # biases alone, all one way, all the other way; everything at random
+            nudged = jax.tree.map(lambda x, d=direction: _nudged(x, size, d, rng), (case.params, case.batch))
+            values, _ = self._named(
+                self._programs.wide[reading](case.params, case.batch, at=nudged), case.reference, side=1
+            )
+            spread = {key: np.maximum(row, np.abs(values[key] - at[key])) for key, row in spread.items()}
+        smooth = {key: size / _NUDGE * _JUMP * np.abs(value).max(initial=0.0) for key, value in at.items()}
+        return {key: np.where(row > smooth[key], row, 0.0) for key, row in spread.items()}
+
+    def _precisions(self, case: "_Case") -> tuple[list[PrecisionFinding], int]:
+        """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
+        both = self._programs.beside(case.params, case.batch)
+        if flips := int(both.flips):
+            both = self._programs.same_branch(case.params, case.batch)
+        (narrow, _), (wide, _) = (self._named(both, case.reference, side) for side in (0, 1))
+        keys = [key for key in _in_order(narrow) if key in case.run]
+        if case.twin is None:
+            case.limits |= coarse_limits(narrow, wide, case.run)
+        return [
+            precision_finding(case.step, key, case.run[key], (case.twin or wide)[key], narrow[key], wide[key])
+            for key in keys
+        ], flips
+
+    def _named(self, result: Widened, reference: Step, side: int) -> tuple[dict[str, Array], list[str]]:
+        """The quantities of a result that torch has too, by key and in torch's layout; and the layers it lacks."""
+        loss, gradient = result.wide if side else result.narrow
+        values = {} if loss is None else {"loss": np.asarray(loss)}
+        if gradient is not None:
+            values |= {f"gradient/{name}": array for name, array in self._weights.to_torch(gradient).items()}
+        missing = []
+        for key in reference:
+            if phase_of(key) != "forward":
+                continue
+            output = result.names.get(name_of(key))
+            array = None if output is None else in_layout_of(np.asarray(output[side]), np.shape(reference[key]))
+            if array is None:
+                missing.append(name_of(key))
+            else:
+                values[key] = array
+        return {key: value for key, value in values.items() if key in reference}, missing
+
+
+def _agreement(findings: list[FunctionFinding]) -> int:
+    """How many quantities agree before the first that does not."""
+    return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))
+
+
+def in_layout_of(array: Array, shape: tuple[int, ...]) -> Array | None:
+    """Return an activation in torch's layout: as it is, or with its channels moved from last to second; else None."""
+    if array.shape == shape:
+        return array
+    if array.ndim > 2 and (moved := np.moveaxis(array, -1, 1)).shape == shape:
+        return moved
+    return None
+
+
+def _in_order(values: Mapping[str, Any]) -> Iterator[str]:
+    order = {"forward": 0, "loss": 1, "gradient": 2}
+    return iter(sorted(values, key=lambda key: order[phase_of(key)]))  # stable: layers and parameters as recorded
+
+
+def _nudged(x: Any, nudge: float, direction: int, rng: np.random.Generator) -> Any:
+    """Floating numbers moved by a tiny share of their typical size, in float64, all one way or at random; others as
+    they are.
+    """
+    array = np.asarray(x)
+    if not jax.numpy.issubdtype(array.dtype, np.floating):
+        return x
+    wide = array.astype(np.float64)
+    if direction and wide.ndim > 1:
+        return wide
+    size = np.sqrt(np.mean(wide**2)) if wide.size else 1.0
+    return wide + nudge * (size or 1.0) * (direction or rng.standard_normal(wide.shape))
