@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from torch_bridge.demo import FAULTS, run
-from torch_bridge.demo.recipe import N_STEPS
+from torch_bridge.demo.run import N_PROGRESS
 from torch_bridge.demo.show import render_demo
 from torch_bridge.parity.trace import Trace
 from torch_bridge.render.json import write_json
@@ -35,7 +35,7 @@ def torch_bridge(
         bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Say whether a JAX port of a PyTorch run is identical, the same up to rounding, or different, and where."""
+    """Say whether a JAX port of a PyTorch run is identical, the same function, imprecise or different, and where."""
 
 
 @app.command()
@@ -47,10 +47,11 @@ def demo(
         "torch-bridge-demo.json"
     ),
 ) -> None:
-    """Train a digits classifier in PyTorch and in JAX, in lockstep, and compare every step.
+    """Train a digits classifier in PyTorch and in JAX, and say whether they are the same function.
 
-    PyTorch runs live if it is installed; otherwise its recorded run is replayed. Exit status: 0 if the sides agree,
-    in every bit or up to rounding; 1 if they diverge; 2 if the comparison could not be made.
+    PyTorch runs live if it is installed; otherwise its recorded run is taken. Exit status: 0 if the port is the same
+    function, computed as precisely as PyTorch does it; 1 if it is different or imprecise; 2 if they could not be
+    compared.
     """
     console = Console()
     if fault is not None and fault not in FAULTS:
@@ -62,10 +63,10 @@ def demo(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task("PyTorch and JAX, three drives", total=N_STEPS)
+            task = progress.add_task("PyTorch and JAX", total=N_PROGRESS)
             result = run(fault, progress=lambda: progress.advance(task))
         write_json(result.to_dict(), report)
-    except (ValueError, ImportError, OSError, RuntimeError) as error:  # status 1 is for a divergence alone
+    except (ValueError, ImportError, OSError, RuntimeError) as error:  # status 1 is for a finding alone
         _leave(str(error))
     console.print(render_demo(result), soft_wrap=True)
     console.print(f"report: {report}")

@@ -1,6 +1,8 @@
-"""Faults that ports of SGD really have, planted in the demo's JAX side to see the checker find them."""
+"""Faults that ports really have, one or more for each phase, planted in the demo's JAX side to see the checker find
+them.
+"""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +10,96 @@ import jax.numpy as jnp
 import optax
 
 import funcsgd
-from torch_bridge.demo.recipe import MOMENTUM, WEIGHT_DECAY, learning_rate
+from torch_bridge.demo.port import Port
+from torch_bridge.demo.recipe import (
+    DECAY,
+    MAX_NORM,
+    MOMENTUM,
+    STEPS_PER_EPOCH,
+    WEIGHT_DECAY,
+    averaged,
+    clip,
+    learning_rate,
+    logits,
+    loss_fn,
+    named,
+    order,
+)
 from torch_bridge.parity.tap import tap
+from torch_bridge.parity.trace import Array
 
 
-def decay_after_momentum() -> optax.GradientTransformationExtraArgs:
+@dataclass(frozen=True)
+class Fault:
+    """A fault and where it first shows.
+
+    Attributes:
+        port: the port that has it.
+        phase: the first phase that shows it.
+        step: the first step that shows it, from 0.
+        verdict: ``"different"``, or ``"imprecise"`` for a fault of precision alone.
+    """
+
+    port: Port
+    phase: str
+    step: int = 0
+    verdict: str = "different"
+
+
+def _shifted_epochs() -> list[Array]:
+    """The batches of each epoch in another order: the loader was asked for its length with ``iter`` once before."""
+    drawn = order()
+    return [*drawn[STEPS_PER_EPOCH:], *drawn[:STEPS_PER_EPOCH]]
+
+
+def _divided_by_255(params: Any, batch: Any) -> jax.Array:
+    x, y = batch
+    return loss_fn(params, (x * (16 / 255), y))
+
+
+def _summed(params: Any, batch: Any) -> jax.Array:
+    loss: jax.Array = loss_fn(params, batch) * batch[1].shape[0]
+    return loss
+
+
+def _smoothed(params: Any, batch: Any) -> jax.Array:
+    x, y = batch
+    targets = optax.smooth_labels(jax.nn.one_hot(y, 10), 1e-5)
+    losses: jax.Array = optax.softmax_cross_entropy(logits(params, x), targets)
+    return losses.mean()
+
+
+def _softmax_in_float16(params: Any, batch: Any) -> jax.Array:
+    x, y = batch
+    log_p = jax.nn.log_softmax(logits(params, x).astype(jnp.float16)).astype(jnp.float32)
+    loss: jax.Array = -jnp.take_along_axis(log_p, y[:, None], 1).mean()
+    return loss
+
+
+def _hidden_layer_detached(params: Any, batch: Any) -> jax.Array:
+    x, y = batch
+    hidden = jax.nn.relu(named(x @ params["0.weight"].T + params["0.bias"], "0"))
+    z = named(jax.lax.stop_gradient(hidden) @ params["2.weight"].T + params["2.bias"], "2")
+    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(z, y)
+    return losses.mean()
+
+
+def _clip_without_epsilon() -> optax.GradientTransformationExtraArgs:
+    """Optax divides by the norm; torch by the norm and 1e-6."""
+    return averaged(
+        optax.clip_by_global_norm(MAX_NORM),
+        tap("clip"),
+        funcsgd.add_weight_decay(WEIGHT_DECAY),
+        tap("weight_decay"),
+        funcsgd.add_momentum(MOMENTUM),
+        funcsgd.scale_by_learning_rate(learning_rate),
+    )
+
+
+def _decay_after_momentum() -> optax.GradientTransformationExtraArgs:
     """Weight decay added to the step in place of the gradient, so that it never enters the buffer."""
-    return optax.chain(
+    return averaged(
+        clip(),
         tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
@@ -22,9 +107,10 @@ def decay_after_momentum() -> optax.GradientTransformationExtraArgs:
     )
 
 
-def damped_first_step() -> optax.GradientTransformationExtraArgs:
+def _damped_first_step() -> optax.GradientTransformationExtraArgs:
     """The first gradient enters the buffer with weight ``1 - momentum``, as in a moving average."""
-    return optax.chain(
+    return averaged(
+        clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
         tap("weight_decay"),
         _damp_first(1 - MOMENTUM),
@@ -33,9 +119,10 @@ def damped_first_step() -> optax.GradientTransformationExtraArgs:
     )
 
 
-def lr_inside_buffer() -> optax.GradientTransformationExtraArgs:
+def _lr_inside_buffer() -> optax.GradientTransformationExtraArgs:
     """The learning rate multiplies the gradient before the buffer, so that old gradients keep old rates."""
-    return optax.chain(
+    return averaged(
+        clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
         tap("weight_decay"),
         optax.scale_by_schedule(learning_rate),
@@ -44,9 +131,10 @@ def lr_inside_buffer() -> optax.GradientTransformationExtraArgs:
     )
 
 
-def schedule_late() -> optax.GradientTransformationExtraArgs:
+def _schedule_late() -> optax.GradientTransformationExtraArgs:
     """The schedule is asked one step too late."""
-    return optax.chain(
+    return averaged(
+        clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
         tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
@@ -54,13 +142,45 @@ def schedule_late() -> optax.GradientTransformationExtraArgs:
     )
 
 
-FAULTS: dict[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
-    "decay-after-momentum": decay_after_momentum,
-    "damped-first-step": damped_first_step,
-    "lr-inside-buffer": lr_inside_buffer,
-    "schedule-late": schedule_late,
+def _nesterov() -> optax.GradientTransformationExtraArgs:
+    """Nesterov's look-ahead, which the script does not have."""
+    return averaged(
+        clip(),
+        funcsgd.add_weight_decay(WEIGHT_DECAY),
+        tap("weight_decay"),
+        funcsgd.add_momentum(MOMENTUM, nesterov=True),
+        funcsgd.scale_by_learning_rate(learning_rate),
+    )
+
+
+def _average_from_start() -> optax.GradientTransformationExtraArgs:
+    """The average begins at the initial parameters; torch copies those after the first update."""
+    stages = (
+        clip(),
+        funcsgd.add_weight_decay(WEIGHT_DECAY),
+        tap("weight_decay"),
+        funcsgd.add_momentum(MOMENTUM),
+        funcsgd.scale_by_learning_rate(learning_rate),
+    )
+    return funcsgd.with_average(optax.chain(*stages), funcsgd.ema(DECAY, lerp=True, copy_first=False))
+
+
+FAULTS: dict[str, Fault] = {
+    "epochs-swapped": Fault(Port(order=_shifted_epochs), "data"),
+    "pixels-over-255": Fault(Port(loss_fn=_divided_by_255), "forward"),
+    "sum-for-mean": Fault(Port(loss_fn=_summed), "loss"),
+    "label-smoothing": Fault(Port(loss_fn=_smoothed), "loss"),
+    "softmax-in-float16": Fault(Port(loss_fn=_softmax_in_float16), "loss", verdict="imprecise"),
+    "hidden-layer-detached": Fault(Port(loss_fn=_hidden_layer_detached), "gradient"),
+    "clip-without-epsilon": Fault(Port(rule=_clip_without_epsilon), "clip"),
+    "decay-after-momentum": Fault(Port(rule=_decay_after_momentum), "weight_decay"),
+    "damped-first-step": Fault(Port(rule=_damped_first_step), "momentum"),
+    "lr-inside-buffer": Fault(Port(rule=_lr_inside_buffer), "momentum"),
+    "schedule-late": Fault(Port(rule=_schedule_late), "learning_rate", STEPS_PER_EPOCH),
+    "nesterov": Fault(Port(rule=_nesterov), "parameter"),
+    "average-from-start": Fault(Port(rule=_average_from_start), "average"),
 }
-"""Each fault's name and the rule that has it."""
+"""Each fault by its name."""
 
 
 class _DampFirstState(NamedTuple):

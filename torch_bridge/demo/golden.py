@@ -5,29 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from torch_bridge.demo.recipe import scaled
-from torch_bridge.parity.envelope import Envelope
-from torch_bridge.parity.replay import DRIVES, Drive
 from torch_bridge.parity.trace import Array, Trace
 
 PATH = Path(__file__).with_name("golden.safetensors")
 
 
 def load() -> Trace:
-    """Return the golden trace; gradients in full, everything else as digests."""
+    """Return the golden trace; gradients and float64 twins in full, everything else as digests."""
     return Trace.load(PATH)
 
 
 def digits(trace: Trace) -> tuple[Array, Array]:
     """Return the digits that ship in the golden trace: float32 (1797, 64) between 0 and 1, int32 (1797,)."""
     return scaled(trace.extra["pixels"]), trace.extra["labels"].astype(np.int32)
-
-
-def envelopes(trace: Trace) -> dict[Drive, Envelope]:
-    """Return the rounding envelope of each drive, measured when the trace was recorded."""
-    found: dict[Drive, Envelope] = {}
-    for drive in DRIVES:
-        arrays = {key.removeprefix(f"{drive}/"): a for key, a in trace.extra.items() if key.startswith(f"{drive}/")}
-        envelope = Envelope.from_arrays(arrays)
-        assert envelope is not None, f"the golden trace has no envelope for {drive}"
-        found[drive] = envelope
-    return found

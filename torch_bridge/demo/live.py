@@ -7,10 +7,12 @@ import numpy as np
 
 from torch_bridge.demo.recipe import (
     BATCH_SIZE,
+    DECAY,
     EPOCHS,
     GAMMA,
     LAYERS,
     LEARNING_RATE,
+    MAX_NORM,
     MOMENTUM,
     N_TRAIN,
     SEED,
@@ -38,6 +40,7 @@ class LiveRun:
         """
         import torch
         from torch import nn
+        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
         from torch.utils.data import DataLoader, TensorDataset
 
         torch.manual_seed(SEED)
@@ -50,13 +53,21 @@ class LiveRun:
         self.criterion = nn.CrossEntropyLoss()
         dataset = TensorDataset(torch.tensor(x[:N_TRAIN]), torch.tensor(y[:N_TRAIN].astype(np.int64)))
         self.loader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(DECAY))  # type: ignore[no-untyped-call]
         self.recorder = record(
-            self.model, self.optimizer, criterion=self.criterion, loader=self.loader, digest_every=digest_every
+            self.model,
+            self.optimizer,
+            loader=self.loader,
+            average=self.average,
+            clipped={"max_norm": MAX_NORM},
+            digest_every=digest_every,
         )
         self.seconds = 0.0
 
     def steps(self) -> Iterator[None]:
         """Train; yield after each step."""
+        import torch
+
         warm = False
         for _ in range(EPOCHS):
             for x, y in self.loader:
@@ -64,7 +75,9 @@ class LiveRun:
                 self.optimizer.zero_grad()
                 loss = self.criterion(self.model(x), y)
                 loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
                 self.optimizer.step()
+                self.average.update_parameters(self.model)
                 self.seconds += (time.perf_counter() - start) if warm else 0.0
                 warm = True
                 yield

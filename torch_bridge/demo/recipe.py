@@ -1,11 +1,15 @@
 """What the demo trains, in numbers, and the JAX side of it."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.ad_checkpoint import checkpoint_name
 
 import funcsgd
+from torch_bridge import data, init, random
 from torch_bridge.parity.tap import tap
 from torch_bridge.parity.trace import Array
 
@@ -20,12 +24,21 @@ LEARNING_RATE = 0.1
 GAMMA = 0.5  # the learning rate is halved after each epoch
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
+MAX_NORM = 0.4  # gradients are clipped to this norm
+DECAY = 0.99  # of the moving average of the parameters
+NAMES = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 
 def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     """Return the network's output, shape (n, 10), for parameters under torch's names and in torch's layout."""
-    hidden = jax.nn.relu(x @ params["0.weight"].T + params["0.bias"])
-    return hidden @ params["2.weight"].T + params["2.bias"]
+    hidden = jax.nn.relu(named(x @ params["0.weight"].T + params["0.bias"], "0"))
+    return named(hidden @ params["2.weight"].T + params["2.bias"], "2")
+
+
+def named(output: jax.Array, layer: str) -> jax.Array:
+    """Return a layer's output under torch's name for the layer, by which the checker finds it."""
+    result: jax.Array = checkpoint_name(output, layer)  # type: ignore[no-untyped-call]
+    return result
 
 
 def loss_fn(params: dict[str, jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -47,13 +60,33 @@ def learning_rate(count: jax.Array) -> jax.Array:
 
 
 def rule() -> optax.GradientTransformationExtraArgs:
-    """Return the update rule: `funcsgd.sgd`, with a tap after the weight decay."""
-    return optax.chain(
+    """Return the update rule: clipping, `funcsgd.sgd` stage by stage, and an average; what flows between is shown."""
+    return averaged(
+        clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
         tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(learning_rate),
     )
+
+
+def clip() -> optax.GradientTransformationExtraArgs:
+    """Return torch's clipping by norm, shown as the phase clip."""
+    return optax.chain(funcsgd.clip_grad_norm(MAX_NORM, order=NAMES), tap("clip"))
+
+
+def averaged(*stages: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Return a chain of stages whose parameters a moving average follows."""
+    return funcsgd.with_average(optax.chain(*stages), funcsgd.ema(DECAY, lerp=True))
+
+
+def order() -> list[Array]:
+    """Return the indices of every batch, drawn from the seed as torch draws them, after the initial weights."""
+    random.manual_seed(SEED)
+    for n_in, n_out in itertools.pairwise(LAYERS):
+        init.linear(n_in, n_out)
+    loader = data.DataLoader(range(N_TRAIN), batch_size=BATCH_SIZE, shuffle=True)
+    return [batch[batch >= 0] for _ in range(EPOCHS) for batch in loader.index_batches(pad=-1)]
 
 
 def scaled(pixels: Array) -> Array:
