@@ -100,7 +100,7 @@ def main(folder):
             side.step({}, recorded, batch)
         side.trace().save(folder / f"{name}.trace")
 
-    drive("sharded", tx=tx, loss_fn=loss_fn, shadows=16)
+    drive("sharded", tx=tx, loss_fn=loss_fn)
     params = jax.tree.map(jnp.asarray, start)
     for name, combine in {"averaged": jax.lax.pmean, "summed": jax.lax.psum}.items():
         drive(name, step=by_hand(mesh, tx, combine), state=(params, tx.init(params)))

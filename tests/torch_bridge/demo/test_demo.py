@@ -11,15 +11,9 @@ from typer.testing import CliRunner
 from torch_bridge.cli import app
 from torch_bridge.demo import FAULTS, golden, recipe, run
 from torch_bridge.demo.show import render_demo
-from torch_bridge.parity.replay import DRIVES
 from torch_bridge.parity.restore import restore
 
-EXPECTED = {
-    "decay-after-momentum": (0, "weight_decay"),
-    "damped-first-step": (0, "momentum"),
-    "lr-inside-buffer": (0, "momentum"),
-    "schedule-late": (recipe.STEPS_PER_EPOCH, "learning_rate"),
-}
+QUICK = ("epochs-swapped", "softmax-in-float16", "schedule-late")  # the others in the thorough run
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +32,7 @@ def test_the_golden_trace_is_small_and_says_where_it_is_from(shipped):
     assert golden.PATH.stat().st_size < 2_000_000
     assert shipped.static["versions"]["torch"].startswith("2.13.0")
     assert shipped.static["provenance"]["recorded_by"] == "python -m torch_bridge.demo.record_golden"
-    assert set(golden.envelopes(shipped)) == set(DRIVES)
+    assert len(shipped.twins) >= 3
 
 
 def test_the_golden_trace_can_be_restored(shipped):
@@ -51,12 +45,10 @@ def test_the_golden_trace_can_be_restored(shipped):
 def test_the_port_agrees_with_torch(live):
     result = run(live=live)
     assert result.ok
-    assert {drive: report.verdict for drive, report in result.reports.items()} == {
-        "update": "bitwise",
-        "resync": "rounding",
-        "free": "rounding",
-    }
-    assert (result.golden_report is not None) is live
+    assert result.report.verdict == "same function"
+    assert result.report.drives["update"].identical
+    assert len(result.report.asked) >= 3
+    assert (result.golden is not None) is live
     assert result.torch_accuracy > 0.85
     console = Console(width=100, file=io.StringIO())
     console.print(render_demo(result))
@@ -65,14 +57,18 @@ def test_the_port_agrees_with_torch(live):
     assert "held-out accuracy" in shown
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough) for name in FAULTS]
+)
 def test_each_fault_is_found_at_its_step_and_phase(fault):
-    assert set(EXPECTED) == set(FAULTS)
-    result = run(fault, live=False)
-    assert not result.ok
-    for drive, report in result.reports.items():
-        assert report.verdict == "diverged", drive
-        assert (report.divergence.step, report.divergence.phase) == EXPECTED[fault], drive
+    planted, report = FAULTS[fault], run(fault, live=False).report
+    assert not report.ok
+    assert report.verdict == planted.verdict, report
+    if planted.verdict == "imprecise":
+        assert report.imprecision.phase == planted.phase
+        assert report.line
+    else:
+        assert (report.difference.step, report.difference.phase) == (planted.step, planted.phase), report
 
 
 def test_the_command_line_tells_by_its_exit_status(tmp_path):
@@ -82,7 +78,7 @@ def test_the_command_line_tells_by_its_exit_status(tmp_path):
     report = tmp_path / "r.json"
     good = demo("--report", str(report))
     assert good.exit_code == 0, good.output
-    assert json.loads(report.read_text())["reports"]["update"]["verdict"] == "bitwise"
+    assert json.loads(report.read_text())["report"]["verdict"] == "same function"
     bad = demo("--report", str(report), "--fault", "schedule-late")
     assert bad.exit_code == 1
     assert "first at step 38 of 114 (from 0), in learning rate" in bad.output

@@ -158,7 +158,7 @@ def list_of(loader, ahead, epochs):
         pytest.param({"workers": 2}, marks=pytest.mark.thorough),
         pytest.param({"every": 2, "ahead": True, "workers": 1}, marks=pytest.mark.thorough),
     ],
-    ids=str,
+    ids=lambda script: str({key: value if key != "given" else "a lambda" for key, value in script.items()}),
 )
 def test_a_step_has_the_examples_it_used_and_the_loss_of_all(script):
     trace, used, left = accumulate(**script)

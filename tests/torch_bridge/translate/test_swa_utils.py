@@ -100,13 +100,11 @@ def test_the_average_is_recorded_replayed_and_compared(average_from):
     tx, _, _ = torch_bridge.from_torch(
         optimizer, scheduler, average, named_parameters=model.named_parameters(), steps_per_epoch=3
     )
-    replayed = torch_bridge.replay(trace, tx, drive="update")
-    report = torch_bridge.compare(trace, replayed)
-    assert report.verdict == "bitwise"
-    assert [row.phase for row in report.rows][-1] == "average"
-    for drive in ("resync", "free"):
-        replayed = torch_bridge.replay(trace, tx, drive=drive, loss_fn=loss_fn, data=DATA)
-        assert torch_bridge.compare(trace, replayed).verdict == "rounding"
+    report = torch_bridge.check(trace, tx, loss_fn=loss_fn, data=DATA)
+    assert report.verdict == "same function", report
+    for drive in ("update", "free"):
+        assert [row.phase for row in report.drives[drive].rows][-1] == "average"
+    assert report.drives["update"].identical
 
 
 def test_an_average_that_is_not_copied_at_first_is_found():
@@ -117,8 +115,8 @@ def test_an_average_that_is_not_copied_at_first_is_found():
         weight_decay=1e-2,
     )
     wrong = funcsgd.with_average(base, funcsgd.ema(0.9, copy_first=False))
-    report = torch_bridge.compare(recorder.trace(), torch_bridge.replay(recorder.trace(), wrong, drive="update"))
-    assert (report.verdict, report.divergence.step, report.divergence.phase) == ("diverged", 0, "average")
+    report = torch_bridge.check(recorder.trace(), wrong)
+    assert (report.verdict, report.difference.step, report.difference.phase) == ("different", 0, "average")
 
 
 def test_what_has_no_equivalent_is_refused():
