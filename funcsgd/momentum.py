@@ -105,9 +105,8 @@ def add_momentum(
                 return None, buffer, started
             g = g.astype(buffer.dtype)
             # Not sums are chosen here but what goes into them: of a choice between sums compilers make two loops, with
-            # roundings of their own. The first gradient meets -0.5 times zeros (not -1: of a choice between 1 and -1 LLVM
-            # makes a change of sign, and of that two loops), a buffer at rest meets -0.0, and adding
-            # -0.0 changes no bit.
+            # roundings of their own. The first gradient meets -0.5 times zeros, a buffer at rest meets -0.0, and adding
+            # -0.0 changes no bit. (Not -1: of a choice between 1 and -1 LLVM makes a change of sign, and two loops.)
             nothing = -jnp.zeros_like(g)
             old = scaled(buffer, _where(on, jnp.where(started, beta, -0.5), 1.0))
             weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
