@@ -144,6 +144,13 @@ def from_torch(
     if average is None:
         return made
     followed = average_from_torch(average)
+    if average.use_buffers and followed.state.buffers:
+        raise ValueError(
+            f"the average takes in buffers ({next(iter(followed.state.buffers))!r}, ...), which have no place among "
+            "the parameters of an optimizer: translate it alone, from_torch(averaged_model), and call "
+            "average.update(params, state, buffers) after each step"
+        )
+    followed = followed._replace(state=followed.state._replace(buffers=()))
     if set(followed.state.average) != set(made.params):
         raise ValueError(
             f"the average has {', '.join(followed.state.average)}, the optimizer {', '.join(made.params)}: pass "

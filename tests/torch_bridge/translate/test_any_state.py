@@ -359,7 +359,7 @@ def follow(seed):
         warnings.simplefilter("ignore")
         try:
             optimizer, schedulers = history(seed)
-        except (TypeError, ValueError, NotImplementedError, RuntimeError, ZeroDivisionError):
+        except (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError, ZeroDivisionError):
             return None  # torch does not go there
         try:
             torch_bridge.from_torch(optimizer, schedulers, epochs=1_000)
