@@ -38,7 +38,7 @@ class ScaleBySchedulersState(NamedTuple):
 
 
 def scale_by_schedulers(
-    schedulers: Sequence[Schedule | ReduceLROnPlateau], n: int, every: ArrayLike = 1
+    schedulers: Sequence[Schedule | ReduceLROnPlateau | Operations], n: int, every: ArrayLike = 1
 ) -> optax.GradientTransformationExtraArgs:
     """Turn a direction into a step downhill, as long as several schedulers say: the last stage of a rule.
 
@@ -56,7 +56,8 @@ def scale_by_schedulers(
 
     Args:
         schedulers: in the order of their construction in torch, and of their steps; each changes the learning rate
-            that the one before it left. They must agree on the one that they begin with.
+            that the one before it left. They must agree on the one that they begin with. `Operations` say outright
+            what is done in each epoch.
         n: number of epochs, from 1; beyond it the schedules rest, and those that watch a metric go on.
         every: number of updates in an epoch, from 1.
 
@@ -92,7 +93,7 @@ def scale_by_schedulers(
         0.25
         0.0625
     """
-    schedules = [scheduler for scheduler in schedulers if not isinstance(scheduler, ReduceLROnPlateau)]
+    schedules = [scheduler for scheduler in schedulers if isinstance(scheduler, Schedule)]
     plateaus = [scheduler for scheduler in schedulers if isinstance(scheduler, ReduceLROnPlateau)]
     if not schedulers:
         raise ValueError("scale_by_schedulers expects at least one scheduler, but got none")
@@ -106,7 +107,7 @@ def scale_by_schedulers(
         rate, written = operations(chained_scheduler(schedules, rate), n)
     first: ArrayLike = 0.0 if rate is None else rate
     remaining = iter(written)
-    steps = [scheduler if isinstance(scheduler, ReduceLROnPlateau) else next(remaining) for scheduler in schedulers]
+    steps = [next(remaining) if isinstance(scheduler, Schedule) else scheduler for scheduler in schedulers]
 
     def init(params: optax.Params) -> ScaleBySchedulersState:
         del params
