@@ -36,6 +36,8 @@ from funcsgd.line_search import observe_quadratic_step as observe_quadratic_step
 from funcsgd.line_search import scale_by_quadratic_linesearch as scale_by_quadratic_linesearch
 from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
+from funcsgd.observation import observe as observe
+from funcsgd.observation import observing as observing
 from funcsgd.optimizer import sgd as sgd
 from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
 from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
@@ -151,7 +153,9 @@ __all__ = [
     "multi_step_lr",
     "multiplicative_lr",
     "noisy_quadratic",
+    "observe",
     "observe_quadratic_step",
+    "observing",
     "one_cycle_lr",
     "per_epoch",
     "polynomial_lr",

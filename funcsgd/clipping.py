@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import compute_dtype, rounded, scaled
 from funcsgd.gradient_norm import get_total_norm
 from funcsgd.hyperparameters import check_scalar
+from funcsgd.observation import shown
 
 
 class ClipGradNormInfo(NamedTuple):
@@ -109,7 +110,7 @@ def clip_grad_norm(
             return jnp.where(nonfinite, g, clipped) if error_if_nonfinite else clipped
 
         info = ClipGradNormInfo(total_norm.astype(state.info.total_norm.dtype), nonfinite)
-        return jax.tree.map(clip, updates), ClipGradNormState(info)
+        return shown("clip", jax.tree.map(clip, updates)), ClipGradNormState(info)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -150,4 +151,6 @@ def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraA
         limit = jnp.asarray(clip_value, g.dtype).reshape(())
         return jnp.minimum(jnp.maximum(g, -limit), limit)
 
-    return optax.with_extra_args_support(optax.stateless(lambda updates, params: jax.tree.map(clip, updates)))
+    return optax.with_extra_args_support(
+        optax.stateless(lambda updates, params: shown("clip", jax.tree.map(clip, updates)))
+    )

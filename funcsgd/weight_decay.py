@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import add
 from funcsgd.hyperparameters import check_nonnegative, check_scalar, is_zero
+from funcsgd.observation import shown
 
 
 def add_weight_decay(
@@ -59,7 +60,7 @@ def add_weight_decay(
     ) -> tuple[optax.Updates, optax.EmptyState]:
         del extra_args
         if is_zero(weight_decay):
-            return updates, state
+            return shown("weight_decay", updates), state
         if params is None:
             raise ValueError("add_weight_decay needs the parameters: call tx.update(grads, state, params)")
 
@@ -69,7 +70,8 @@ def add_weight_decay(
             decayed = add(g, p.astype(g.dtype), alpha=weight_decay)
             return decayed if isinstance(weight_decay, int | float) else jnp.where(weight_decay == 0, g, decayed)
 
-        return jax.tree.map(decay, updates, params, is_leaf=lambda g: g is None), state
+        decayed = jax.tree.map(decay, updates, params, is_leaf=lambda g: g is None)
+        return shown("weight_decay", decayed), state
 
     transformation = optax.GradientTransformationExtraArgs(init, update)
     return transformation if mask is None else optax.masked(transformation, mask)

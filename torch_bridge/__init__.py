@@ -13,7 +13,6 @@ from torch_bridge.parity.replay import replay as replay
 from torch_bridge.parity.report import Comparison as Comparison
 from torch_bridge.parity.report import compare as compare
 from torch_bridge.parity.restore import restore as restore
-from torch_bridge.parity.tap import tap as tap
 from torch_bridge.parity.trace import Trace as Trace
 from torch_bridge.parity.twins import Twins as Twins
 from torch_bridge.translate.explain import Explanation as Explanation
@@ -49,6 +48,5 @@ __all__ = [
     "replay",
     "restore",
     "schedules_from_torch",
-    "tap",
     "to_torch",
 ]

@@ -25,7 +25,6 @@ from torch_bridge.demo.recipe import (
     named,
     order,
 )
-from torch_bridge.parity.tap import tap
 from torch_bridge.parity.trace import Array
 
 
@@ -88,9 +87,8 @@ def _clip_without_epsilon() -> optax.GradientTransformationExtraArgs:
     """Optax divides by the norm; torch by the norm and 1e-6."""
     return averaged(
         optax.clip_by_global_norm(MAX_NORM),
-        tap("clip"),
+        funcsgd.observe("clip"),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(learning_rate),
     )
@@ -100,7 +98,6 @@ def _decay_after_momentum() -> optax.GradientTransformationExtraArgs:
     """Weight decay added to the step in place of the gradient, so that it never enters the buffer."""
     return averaged(
         clip(),
-        tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
         funcsgd.scale_by_learning_rate(learning_rate),
@@ -112,7 +109,6 @@ def _damped_first_step() -> optax.GradientTransformationExtraArgs:
     return averaged(
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         _damp_first(1 - MOMENTUM),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(learning_rate),
@@ -124,7 +120,6 @@ def _lr_inside_buffer() -> optax.GradientTransformationExtraArgs:
     return averaged(
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         optax.scale_by_schedule(learning_rate),
         funcsgd.add_momentum(MOMENTUM),
         optax.scale(-1.0),
@@ -136,7 +131,6 @@ def _schedule_late() -> optax.GradientTransformationExtraArgs:
     return averaged(
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(lambda count: learning_rate(jnp.maximum(count - 1, 0))),
     )
@@ -147,7 +141,6 @@ def _nesterov() -> optax.GradientTransformationExtraArgs:
     return averaged(
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM, nesterov=True),
         funcsgd.scale_by_learning_rate(learning_rate),
     )
@@ -158,7 +151,6 @@ def _average_from_start() -> optax.GradientTransformationExtraArgs:
     stages = (
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(learning_rate),
     )

@@ -10,7 +10,6 @@ from jax.ad_checkpoint import checkpoint_name
 
 import funcsgd
 from torch_bridge import data, init, random
-from torch_bridge.parity.tap import tap
 from torch_bridge.parity.trace import Array
 
 SEED = 0
@@ -60,19 +59,13 @@ def learning_rate(count: jax.Array) -> jax.Array:
 
 
 def rule() -> optax.GradientTransformationExtraArgs:
-    """Return the update rule: clipping, `funcsgd.sgd` stage by stage, and an average; what flows between is shown."""
-    return averaged(
-        clip(),
-        funcsgd.add_weight_decay(WEIGHT_DECAY),
-        tap("weight_decay"),
-        funcsgd.add_momentum(MOMENTUM),
-        funcsgd.scale_by_learning_rate(learning_rate),
-    )
+    """Return the update rule: clipping, `funcsgd.sgd` and an average."""
+    return averaged(clip(), funcsgd.sgd(learning_rate, MOMENTUM, weight_decay=WEIGHT_DECAY))
 
 
 def clip() -> optax.GradientTransformationExtraArgs:
-    """Return torch's clipping by norm, shown as the phase clip."""
-    return optax.chain(funcsgd.clip_grad_norm(MAX_NORM, order=NAMES), tap("clip"))
+    """Return torch's clipping by norm."""
+    return funcsgd.clip_grad_norm(MAX_NORM, order=NAMES)
 
 
 def averaged(*stages: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

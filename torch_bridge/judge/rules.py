@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcsgd import AverageState, averaged_params
+from funcsgd import AverageState, averaged_params, observing
 from funcsgd.double import doubles
 from torch_bridge.judge.evaluator import CannotWiden
 from torch_bridge.judge.findings import SPARE, unit_roundoff
 from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.parity.restore import rule_of
-from torch_bridge.parity.tap import TapState
+from torch_bridge.parity.steps import phases_of
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.states import merge, momentum_buffers, nodes_of, with_averages, with_momentum_buffers
+from torch_bridge.translate.states import momentum_buffers, nodes_of, with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights
 
 HELD = 4 * unit_roundoff(np.float32)
@@ -239,11 +239,9 @@ def _observed_rule(tx: optax.GradientTransformation) -> Callable[..., dict[str, 
 
     def step(gradient: Any, opt_state: optax.OptState, params: Any, metric: Any) -> dict[str, Any]:
         extra = {} if metric is None else {"value": metric}
-        updates, opt_state = rule.update(gradient, opt_state, params, **extra)
-        observed = {"parameter": updates}
-        taps = nodes_of(opt_state, TapState)
-        for phase in {node.phase for node in taps}:
-            observed[phase] = merge(params, [node.updates for node in taps if node.phase == phase])
+        with observing() as seen:
+            updates, opt_state = rule.update(gradient, opt_state, params, **extra)
+        observed = {"parameter": updates, **phases_of(seen, params)}
         if (momentum := momentum_buffers(opt_state, params)) is not None:
             observed["momentum"] = momentum[0]
         if nodes_of(opt_state, AverageState):

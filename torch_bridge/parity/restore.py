@@ -10,9 +10,9 @@ import optax
 
 import funcsgd
 from torch_bridge.parity.replay import replay
-from torch_bridge.parity.tap import tap
 from torch_bridge.parity.trace import Trace, phase_of
 from torch_bridge.translate.clip_grad import clipping_from_torch
+from torch_bridge.translate.optim import HYPERPARAMETERS
 
 
 def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Trace:
@@ -69,7 +69,7 @@ def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
 def rule_of(
     groups: Sequence[Mapping[str, Any]], clip: Mapping[str, Any] | None
 ) -> optax.GradientTransformationExtraArgs:
-    """Return torch's rule for a recipe, as a chain that shows the gradient after clipping and after weight decay.
+    """Return torch's rule for a recipe.
 
     Args:
         groups: for each parameter group torch's hyperparameters (numbers, arrays, or schedules for ``lr`` and
@@ -79,15 +79,10 @@ def rule_of(
     rules: dict[int, optax.GradientTransformationExtraArgs] = {}
     labels: dict[str, int] = {}
     for index, group in enumerate(groups):
-        rules[index] = optax.chain(
-            optax.scale(-1.0) if group["maximize"] else optax.identity(),
-            funcsgd.add_weight_decay(group["weight_decay"]),
-            tap("weight_decay"),
-            funcsgd.add_momentum(group["momentum"], group["dampening"], group["nesterov"]),
-            funcsgd.scale_by_learning_rate(group["lr"]),
-        )
+        options = {key: group[key] for key in HYPERPARAMETERS}
+        rules[index] = funcsgd.sgd(options.pop("lr"), **options)
         labels |= dict.fromkeys(group["names"], index)
     rule = optax.partition(rules, labels)
     if clip is None:
         return rule
-    return optax.chain(clipping_from_torch(clip["arguments"], clip["order"]), tap("clip"), rule)
+    return optax.chain(clipping_from_torch(clip["arguments"], clip["order"]), rule)

@@ -8,8 +8,8 @@ import jax
 import optax
 
 import funcsgd
-from funcsgd import AverageState, ScaleBySchedulersState
-from torch_bridge.parity.tap import TapState
+from funcsgd import AverageState, ScaleBySchedulersState, observing
+from torch_bridge.parity.trace import PHASES
 from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
 
 Carry: TypeAlias = Any
@@ -47,7 +47,8 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         extra = {} if value is None else {"value": value}
         observed["gradient"] = gradient
         rates = _learning_rates(opt_state)
-        updates, opt_state = rule.update(gradient, opt_state, params, **extra)
+        with observing() as seen:
+            updates, opt_state = rule.update(gradient, opt_state, params, **extra)
         # A scheduler between two epochs learns its rate in the update, and so does optax.inject_hyperparams its
         # schedule's.
         if nodes_of(opt_state, (ScaleBySchedulersState, optax.InjectStatefulHyperparamsState)):
@@ -55,9 +56,7 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         if rates:
             observed["learning_rate"] = rates
         params = optax.apply_updates(params, updates)
-        taps = nodes_of(opt_state, TapState)
-        for phase in {node.phase for node in taps}:
-            observed[phase] = merge(params, [node.updates for node in taps if node.phase == phase])
+        observed |= phases_of(seen, params)
         if (momentum := momentum_buffers(opt_state, params)) is not None:
             observed["momentum"], observed["started"] = momentum
         observed["parameter"] = params
@@ -66,6 +65,18 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         return (params, opt_state), observed
 
     return step
+
+
+def phases_of(seen: Mapping[str, list[Any]], params: Any) -> dict[str, Any]:
+    """Return what a rule showed, see `funcsgd.observing`, as trees of the parameters' structure.
+
+    Raises:
+        ValueError: a name is no phase of a step.
+    """
+    for name in seen:
+        if name not in PHASES:
+            raise ValueError(f"the rule shows {name!r}, which is no phase of a step: there are {', '.join(PHASES)}")
+    return {name: merge(params, trees) for name, trees in seen.items()}
 
 
 def _learning_rates(opt_state: optax.OptState) -> list[jax.Array]:

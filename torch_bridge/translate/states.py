@@ -1,4 +1,4 @@
-"""What an optax state holds, momentum buffers, averages and taps: found, read and written, wherever it is nested."""
+"""What an optax state holds, momentum buffers and averages: found, read and written, wherever it is nested."""
 
 from collections.abc import Iterable
 from typing import Any

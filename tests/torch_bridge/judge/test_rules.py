@@ -6,6 +6,7 @@ import optax
 import pytest
 import torch
 
+import funcsgd
 import torch_bridge
 from tests.support.ports.rules import RECIPES
 from tests.torch_bridge.small_run import recorded
@@ -90,7 +91,7 @@ def test_clipping_that_the_recorder_was_not_told():
         optimizer.step()
 
     def rule(limit):
-        return optax.chain(optax.clip(limit), torch_bridge.tap("clip"), optax.sgd(0.1, momentum=0.9))
+        return optax.chain(optax.clip(limit), funcsgd.observe("clip"), optax.sgd(0.1, momentum=0.9))
 
     assert torch_bridge.check(recorder.trace(), rule(0.05)).ok
     report = torch_bridge.check(recorder.trace(), rule(0.0505))

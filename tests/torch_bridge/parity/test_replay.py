@@ -10,6 +10,7 @@ import torch_bridge
 from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
+PHASES = {"loss", "gradient", "weight_decay", "momentum", "learning_rate", "parameter"}
 RECIPES = [
     {},
     {"momentum": 0.0, "weight_decay": 0.0},
@@ -40,14 +41,14 @@ def test_update_drive_is_bitwise(options):
 @pytest.mark.parametrize("drive", ["resync", "free"])
 def test_a_correct_port_differs_in_some_bits_from_equal_and_from_its_own_states(trace, drive):
     comparison = compared(trace, SGD, drive, loss_fn=loss_fn, data=DATA)
-    assert {row.phase for row in comparison.rows} == {"loss", "gradient", "momentum", "learning_rate", "parameter"}
+    assert {row.phase for row in comparison.rows} == PHASES
     assert all(row.worst is None or abs(row.worst.reference - row.worst.candidate) < 1e-6 for row in comparison.rows)
 
 
 def test_shadows_measure_a_spread_that_holds_a_correct_run(trace):
     replayed = torch_bridge.replay(trace, SGD, drive="free", loss_fn=loss_fn, data=DATA, shadows=8)
     spreads = {row.phase: row.spread for row in torch_bridge.compare(trace, replayed).rows}
-    assert set(spreads) == {"loss", "gradient", "momentum", "learning_rate", "parameter"}
+    assert set(spreads) == PHASES
     assert 0 < spreads["parameter"] < 1
     assert "shadows" not in replayed.static
     assert all(row.spread is None for row in compared(trace, SGD, "free", loss_fn=loss_fn, data=DATA).rows)

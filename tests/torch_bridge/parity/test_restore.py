@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -43,7 +44,7 @@ def test_cycling_momentum_comes_back_in_every_bit(cycle_momentum):
 
 def test_another_rule_is_refused_by_the_digests():
     trace = recorded(digest_every=100)
-    with pytest.raises(ValueError, match=r"momentum/0\.weight rebuilt at step 0 has not the digest"):
+    with pytest.raises(ValueError, match=r"weight_decay/0\.weight rebuilt at step 0 has not the digest"):
         torch_bridge.restore(trace, funcsgd.sgd(0.1, momentum=0.9, weight_decay=2e-2))
 
 
@@ -57,7 +58,8 @@ def test_one_flipped_bit_is_seen():
 
 def test_what_a_rule_does_not_show_stays_digested():
     trace = recorded(digest_every=2)
-    restored = torch_bridge.restore(trace, funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2))
+    stages = optax.add_decayed_weights(1e-2), funcsgd.add_momentum(0.9), funcsgd.scale_by_learning_rate(0.1)
+    restored = torch_bridge.restore(trace, optax.chain(*stages))
     assert restored.value("parameter/0.bias", 0) is not None
     assert restored.value("weight_decay/0.bias", 0) is None
     assert restored.value("weight_decay/0.bias", 1) is not None
