@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import bare_product, compute_dtype, scaled
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
+from funcsgd.per_leaf import check_trainable, per_leaf, present
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -68,7 +70,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         return ScaleByLearningRateState(count, value.reshape(()).astype(dtype))
 
     def init(params: optax.Params) -> ScaleByLearningRateState:
-        del params
+        check_trainable(params)
         return state_at(jnp.zeros((), jnp.int32))
 
     def update(
@@ -78,24 +80,29 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         **extra_args: Any,
     ) -> tuple[optax.Updates, ScaleByLearningRateState]:
         del extra_args
+        updates = present(updates)
         # A number, not the state's array: float64 parameters get all of its bits even where the state is float32.
         number = isinstance(learning_rate, int | float)
         step_size = -learning_rate if number else -state_at(state.count).learning_rate  # type: ignore[operator]
-
-        def step(d: jax.Array) -> jax.Array:
-            if jnp.iscomplexobj(d):
-                return scaled(d, step_size)
-            return bare_product(d.astype(compute_dtype(d.dtype)), step_size)
-
         new_state = state_at(optax.safe_increment(state.count))
+
+        def step(d: jax.Array | None, p: jax.Array | None) -> jax.Array | None:
+            if d is None:
+                return None if p is None else -jnp.zeros_like(p)
+            return _step(d, step_size=step_size)
+
         if params is None:
-            return jax.tree.map(step, updates), new_state
-        steps = jax.tree.map(
-            lambda d, p: -jnp.zeros_like(p) if d is None else step(d), updates, params, is_leaf=lambda d: d is None
-        )
-        return steps, new_state
+            return jax.tree.map(lambda d: step(d, None), updates), new_state
+        return jax.tree.map(step, updates, params, is_leaf=lambda d: d is None), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@per_leaf
+def _step(d: jax.Array, *, step_size: ArrayLike) -> jax.Array:
+    if jnp.iscomplexobj(d):
+        return scaled(d, step_size)
+    return bare_product(d.astype(compute_dtype(d.dtype)), step_size)
 
 
 def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
