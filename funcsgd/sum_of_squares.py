@@ -9,12 +9,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import rounded
 
 VECTOR_BYTES = 32  # an AVX2 register; torch's AVX512 build sums in the same lanes
 ROWS_IN_BLOCK = 32  # how far the loop is unrolled: faster to run the more, faster to compile the less
-LOOP = 2  # blocks from which a vector gets a loop of its own: XLA would dissolve a loop of one
+LARGE = 2**18  # elements from which a vector is read where it stands; shorter ones of one length are copied together
 
 
 @jax.custom_jvp
@@ -36,9 +37,9 @@ def sums_of_squares(vectors: list[jax.Array]) -> jax.Array:
 
     Exactness: bitwise under ``jit`` on an x86-64 CPU with FMA; elsewhere a sum in whichever order is fast (`rounding`).
 
-    Cost: a lane is one chain of additions, which no second core can shorten. Each length is compiled once: the short
-    vectors of one length are summed side by side, the others one by one where they stand. A vector that is sharded is
-    gathered first.
+    Cost: a lane is one chain of additions, which no second core can shorten. Vectors of one length
+    are summed side by side, compiled once; those shorter than `LARGE` are copied for that, the others get a loop each.
+    A vector that is sharded is gathered first.
 
     Source: ``aten/src/ATen/native/cpu/ReduceOpsKernel.cpp``, ``norm_kernel_tensor_iterator_impl``, torch 2.13.0; the
     last two lines are what its compiler made of one.
@@ -81,10 +82,8 @@ def _in_torch_order(vectors: list[jax.Array]) -> jax.Array:
     rows, places = [], []
     for size, members in groups.items():
         these = [vectors[i] for i in members]
-        if size < LOOP * ROWS_IN_BLOCK * n_lanes:
-            rows.append(_short(jnp.stack(these), n_lanes))
-        else:
-            rows.append(jnp.stack([_long(v, n_lanes) for v in these]))
+        together = [jnp.stack(these)] if size < LARGE else [v[None] for v in these]
+        rows += [_parts(matrix, n_lanes) for matrix in together]
         places += members
     parts = rows[0] if len(rows) == 1 else jnp.concatenate(rows)
     return _totals(parts, n_lanes)[np.argsort(np.array(places))]
@@ -97,33 +96,31 @@ def _whole(v: jax.Array) -> jax.Array:
     return v
 
 
-def _short(vectors: jax.Array, n_lanes: int) -> jax.Array:
-    """The parts of vectors of one length, shape ``(n_vectors, length)``, side by side."""
-    n_rows = vectors.shape[1] // n_lanes
-    sums = jnp.zeros_like(vectors, shape=(len(vectors), n_lanes))
-    for k in range(n_rows):
-        v = vectors[:, k * n_lanes : (k + 1) * n_lanes]
-        sums = sums + rounded(v * v)
-    return jnp.concatenate([sums, _rest(vectors, n_rows * n_lanes)], axis=1)
-
-
 @functools.partial(jax.jit, static_argnums=1)
-def _long(v: jax.Array, n_lanes: int) -> jax.Array:
-    """The parts of one vector, which is read where it stands: a slice of it would be a copy."""
-    n_rows = v.size // n_lanes
+def _parts(vectors: jax.Array, n_lanes: int) -> jax.Array:
+    """The lanes of vectors of one length, shape ``(n_vectors, length)``, and what is left over."""
+    n_rows = vectors.shape[1] // n_lanes
     n_blocks = -(-n_rows // ROWS_IN_BLOCK)
+    # What is left over goes through the loop unchanged. Without that, XLA would put all lengths into one function.
+    parts = jnp.zeros_like(vectors, shape=(len(vectors), n_lanes))
+    parts = jnp.concatenate([parts, _rest(vectors, n_rows * n_lanes)], axis=1)
+
+    def add_rows(parts: jax.Array, rows: jax.Array, start: ArrayLike, first: ArrayLike) -> jax.Array:
+        sums = parts[:, :n_lanes]
+        for k in range(rows.shape[1] // n_lanes):
+            v = rows[:, k * n_lanes : (k + 1) * n_lanes]
+            sums = sums + rounded(jnp.where(start + k < first, 0, v * v))
+        return jnp.concatenate([sums, parts[:, n_lanes:]], axis=1)
 
     def add_block(i: jax.Array, parts: jax.Array) -> jax.Array:
         first = i * ROWS_IN_BLOCK
         start = jnp.minimum(first, n_rows - ROWS_IN_BLOCK)  # of the last block, the rows seen before count as zeros
-        block = jax.lax.dynamic_slice(v, (start * n_lanes,), (ROWS_IN_BLOCK * n_lanes,))
-        sums = parts[:n_lanes]
-        for k, row in enumerate(block.reshape(ROWS_IN_BLOCK, n_lanes)):
-            sums = sums + rounded(jnp.where(start + k < first, 0, row * row))
-        return jnp.concatenate([sums, parts[n_lanes:]])
+        size = (len(vectors), ROWS_IN_BLOCK * n_lanes)
+        rows = jax.lax.dynamic_slice(vectors, (0, start * n_lanes), size)  # sliced here: a slice outside is a copy
+        return add_rows(parts, rows, start, first)
 
-    # What is left over goes through the loop unchanged. Without that, XLA would put all vectors' into one function.
-    parts = jnp.concatenate([jnp.zeros_like(v, shape=(n_lanes,)), _rest(v[None], n_rows * n_lanes)[0]])
+    if n_blocks < 2:
+        return add_rows(parts, vectors[:, : n_rows * n_lanes], 0, 0)
     return jnp.asarray(jax.lax.fori_loop(0, n_blocks, add_block, parts))
 
 
