@@ -28,6 +28,7 @@ from funcsgd.hessian_diagonal import hutchinson_diagonal as hutchinson_diagonal
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
+from funcsgd.learning_rate import set_learning_rate as set_learning_rate
 from funcsgd.line_search import QuadraticStepState as QuadraticStepState
 from funcsgd.line_search import observe_quadratic_step as observe_quadratic_step
 from funcsgd.line_search import scale_by_quadratic_linesearch as scale_by_quadratic_linesearch
@@ -152,6 +153,7 @@ __all__ = [
     "scale_by_quadratic_linesearch",
     "scale_by_schedulers",
     "sequential_lr",
+    "set_learning_rate",
     "sgd",
     "sgd_from_groups",
     "step_lr",

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import compute_dtype, rounded, scaled
 from funcsgd.gradient_norm import check_summation, get_total_norm
 from funcsgd.hyperparameters import check_scalar
-from funcsgd.per_leaf import check_trainable, per_leaf, present
+from funcsgd.per_leaf import check_trainable, per_leaf, present, with_tangent_of
 
 
 class ClipGradNormInfo(NamedTuple):
@@ -172,4 +172,7 @@ def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraA
 @per_leaf
 def _clamped(g: jax.Array, *, limit: ArrayLike) -> jax.Array:
     limit = jnp.asarray(limit, g.dtype).reshape(())
-    return jnp.minimum(jnp.maximum(g, -limit), limit)
+    clamped = jnp.minimum(jnp.maximum(g, -limit), limit)
+    # at a limit of 0 both ends meet, and the derivative of the minimum would be a mean of theirs
+    smooth = jnp.where((g > limit) | (limit < 0), limit, jnp.where(g < -limit, -limit, g))
+    return with_tangent_of(clamped, smooth)

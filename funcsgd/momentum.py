@@ -24,13 +24,15 @@ class AddMomentumState(NamedTuple):
 
     Attributes:
         count: int32 scalar, the number of updates made; what a momentum schedule is asked for.
-        started: tree of bool scalars, like the parameters: the leaf has met a gradient and its buffer holds it. Per
-            leaf, because torch starts a late parameter at its own first gradient.
+        started: bool scalars in the order of ``jax.tree.leaves(buffer)``: the leaf has met a gradient and its buffer
+            holds it. Per leaf, because torch starts a late parameter at its own first gradient. Scalars, because a
+            place in one array would make each leaf's compiled code another; no tree like the parameters, because
+            ``optax.tree_map_params`` would give it their shardings. Without leaves an empty array.
         buffer: tree, shapes and dtypes of the parameters: torch's ``momentum_buffer``; zeros before the start.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
-    started: Any
+    started: tuple[jax.Array, ...] | jax.Array
     buffer: optax.Updates
 
 
@@ -87,7 +89,7 @@ def add_momentum(
 
     def init(params: optax.Params) -> AddMomentumState:
         check_trainable(params)
-        started = jax.tree.map(lambda p: jnp.zeros((), bool), params)
+        started = tuple(jnp.zeros((), bool) for _ in jax.tree.leaves(params)) or jnp.zeros((0,), bool)
         return AddMomentumState(jnp.zeros((), jnp.int32), started, zeros_like(params))
 
     def update(
@@ -104,10 +106,10 @@ def add_momentum(
         tree: Any = jax.tree.structure(state.buffer)
         leaves = [
             (g, b, s) if g is None else _leaf(g, b, s, momentum=beta, dampening=dampening, nesterov=nesterov)
-            for g, b, s in zip(tree.flatten_up_to(updates), buffers, jax.tree.leaves(state.started), strict=True)
+            for g, b, s in zip(tree.flatten_up_to(updates), buffers, state.started, strict=True)
         ]
         outs, new_buffers, started = zip(*leaves, strict=True)
-        return tree.unflatten(outs), AddMomentumState(count, tree.unflatten(started), tree.unflatten(new_buffers))
+        return tree.unflatten(outs), AddMomentumState(count, started, tree.unflatten(new_buffers))
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -25,7 +25,7 @@ def damped_first_step(dampening):
 
     def init(params):
         state = tx.init(params)
-        return state._replace(started=jax.tree.map(jnp.ones_like, state.started))
+        return state._replace(started=tuple(map(jnp.ones_like, state.started)))
 
     return optax.GradientTransformationExtraArgs(init, tx.update)
 

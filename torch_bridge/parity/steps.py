@@ -38,7 +38,7 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         observed["gradient"] = gradient
         rates = _learning_rates(opt_state)
         updates, opt_state = rule.update(gradient, opt_state, params, **extra)
-        if nodes_of(opt_state, ScaleBySchedulersState):  # between two epochs it comes to know its rate in the update
+        if any(node.plateaus for node in nodes_of(opt_state, ScaleBySchedulersState)):  # it learns its rate just now
             rates = _learning_rates(opt_state)
         if rates:
             observed["learning_rate"] = rates

@@ -57,13 +57,16 @@ def momentum_buffers(opt_state: optax.OptState, params: Any) -> tuple[Any, Any] 
     nodes = nodes_of(opt_state, _MOMENTUM)
     if not nodes:
         return None
-    return merge(params, map(_buffers, nodes)), merge(params, map(_started, nodes))
+    return merge(params, map(_buffers, nodes)), merge(params, (_started(node, params) for node in nodes))
 
 
-def _started(node: Any) -> Any:
-    if isinstance(node, AddMomentumState):
-        return node.started
-    return jax.tree.map(lambda _: jnp.array(True), node.trace)
+def _started(node: Any, params: Any) -> Any:
+    structure: Any = jax.tree.structure(params)
+    leaves = structure.flatten_up_to(_buffers(node))
+    flags = iter(node.started if isinstance(node, AddMomentumState) else [jnp.array(True)] * len(leaves))
+    return jax.tree.unflatten(
+        structure, [leaf if isinstance(leaf, optax.MaskedNode) else next(flags) for leaf in leaves]
+    )
 
 
 def with_momentum_buffers(opt_state: optax.OptState, params: Any, buffers: Any) -> optax.OptState:
@@ -84,13 +87,12 @@ def with_momentum_buffers(opt_state: optax.OptState, params: Any, buffers: Any) 
         for old, buffer in zip(structure.flatten_up_to(_buffers(node)), given, strict=True):
             if isinstance(old, optax.MaskedNode):
                 new.append(old)
-                started.append(old)
                 continue
             started.append(jnp.array(buffer is not None))
             new.append(jnp.zeros_like(old) if buffer is None else jnp.asarray(buffer, old.dtype))
         tree = jax.tree.unflatten(structure, new)
         if isinstance(node, AddMomentumState):
-            return node._replace(buffer=tree, started=jax.tree.unflatten(structure, started))
+            return node._replace(buffer=tree, started=tuple(started) or node.started)
         return node._replace(trace=tree)
 
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, _MOMENTUM))
