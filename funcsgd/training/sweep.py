@@ -76,11 +76,14 @@ def sweep(
 
     Over several processes each calls `sweep` with the same arguments, as one script started once on each machine does::
 
-        jax.distributed.initialize("10.0.0.1:1234", num_processes=2, process_id=int(sys.argv[1]))
+        jax.distributed.initialize(
+            "10.0.0.1:1234", num_processes=2, process_id=int(sys.argv[1]),
+            heartbeat_timeout_seconds=20, shutdown_timeout_seconds=20,
+        )
         result = funcsgd.sweep(run, points, data)
 
-    On CPUs ``jax.config.update("jax_cpu_collectives_implementation", "gloo")`` comes first. A process that dies ends the
-    others' call in an error. With ``devices=jax.local_devices()`` each process sweeps by itself.
+    On CPUs ``jax.config.update("jax_cpu_collectives_implementation", "gloo")`` comes first. Where a process dies, the
+    others' call ends in an error, and they themselves after those timeouts, which are minutes unless set. With ``devices=jax.local_devices()`` each process sweeps by itself.
 
     The program is compiled once for each number of points that run at once, and found again for the same ``run``.
 
