@@ -80,6 +80,7 @@ from funcsgd.training import grid as grid
 from funcsgd.training import progress_bar as progress_bar
 from funcsgd.training import sweep as sweep
 from funcsgd.training import train as train
+from funcsgd.training import train_batches as train_batches
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
@@ -162,6 +163,7 @@ __all__ = [
     "sweep",
     "tabulate",
     "train",
+    "train_batches",
     "update_bn",
     "with_average",
 ]

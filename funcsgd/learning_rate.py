@@ -177,11 +177,12 @@ def set_learning_rate(state: optax.OptState, learning_rate: ArrayLike | Sequence
         Array([-1.], dtype=float32)
     """
     several = isinstance(learning_rate, Sequence)
-    given = list(learning_rate) if several else [learning_rate]  # type: ignore[call-overload]
+    given: list[Any] = list(learning_rate) if isinstance(learning_rate, Sequence) else [learning_rate]
     for value in given:
         check_scalar("lr", value)
         check_nonnegative("Invalid learning rate", value)
-    leaves, structure = jax.tree.flatten(state, is_leaf=_holds_rate)
+    leaves = jax.tree.leaves(state, is_leaf=_holds_rate)
+    structure: Any = jax.tree.structure(state, is_leaf=_holds_rate)
     found = sum(map(_holds_rate, leaves))
     if not found:
         raise ValueError(_no_rate(state))

@@ -1,4 +1,4 @@
-"""What every stage does with the leaves of a tree: which are taken, and one compiled function for all that are alike."""
+"""What every stage does with the leaves of a tree: which are taken, and one compiled function for those alike."""
 
 import functools
 from collections.abc import Callable

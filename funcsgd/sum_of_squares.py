@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.sharding import PartitionSpec
 
 from funcsgd.arithmetic import rounded
 
@@ -51,7 +51,8 @@ def sums_of_squares(vectors: list[jax.Array]) -> jax.Array:
     """
     if not vectors:
         return jnp.zeros((0,))
-    return _sums(vectors)
+    sums: jax.Array = _sums(vectors)
+    return sums
 
 
 @jax.jit
@@ -92,7 +93,7 @@ def _in_torch_order(vectors: list[jax.Array]) -> jax.Array:
 def _whole(v: jax.Array) -> jax.Array:
     """Under explicit sharding an array has to be gathered by name before it can be walked through in order."""
     if any(axis is not None for axis in jax.typeof(v).sharding.spec):
-        return jax.sharding.reshard(v, jax.P())
+        return jnp.asarray(jax.sharding.reshard(v, PartitionSpec()))  # type: ignore[no-untyped-call]
     return v
 
 
@@ -105,7 +106,7 @@ def _parts(vectors: jax.Array, n_lanes: int) -> jax.Array:
     parts = jnp.zeros_like(vectors, shape=(len(vectors), n_lanes))
     parts = jnp.concatenate([parts, _rest(vectors, n_rows * n_lanes)], axis=1)
 
-    def add_rows(parts: jax.Array, rows: jax.Array, start: ArrayLike, first: ArrayLike) -> jax.Array:
+    def add_rows(parts: jax.Array, rows: jax.Array, start: jax.Array | int, first: jax.Array | int) -> jax.Array:
         sums = parts[:, :n_lanes]
         for k in range(rows.shape[1] // n_lanes):
             v = rows[:, k * n_lanes : (k + 1) * n_lanes]

@@ -83,7 +83,8 @@ def sweep(
         result = funcsgd.sweep(run, points, data)
 
     On CPUs ``jax.config.update("jax_cpu_collectives_implementation", "gloo")`` comes first. Where a process dies, the
-    others' call ends in an error, and they themselves after those timeouts, which are minutes unless set. With ``devices=jax.local_devices()`` each process sweeps by itself.
+    others' call ends in an error, and they themselves after those timeouts, which are minutes unless set. With
+    ``devices=jax.local_devices()`` each process sweeps by itself.
 
     The program is compiled once for each number of points that run at once, and found again for the same ``run``.
 

@@ -1,4 +1,4 @@
-"""What shards of trees become on eight devices: ``python -m tests.funcsgd.on_eight_devices``, in a process of its own."""
+"""What shards of trees become on eight devices: ``python -m tests.funcsgd.on_eight_devices``, a process of its own."""
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,7 @@ def searched(**options):
 
 HYPERPARAMETERS = {
     "learning_rate": (lambda h: funcsgd.sgd(h, 0.9, weight_decay=0.1), (0.0, 0.03)),
-    "learning_rate alone": (lambda h: funcsgd.sgd(h), (0.0, 0.03)),
+    "learning_rate alone": (funcsgd.sgd, (0.0, 0.03)),
     "learning rate of one step": (lambda h: funcsgd.sgd(lambda n: jnp.where(n == 2, h, 0.05), 0.9), (0.0, 0.03)),
     "momentum": (lambda h: funcsgd.sgd(0.05, h), (0.0, 0.5)),
     "momentum with decay": (lambda h: funcsgd.sgd(0.05, h, weight_decay=0.1), (0.0, 0.5)),

@@ -54,7 +54,10 @@ def weights():
 
 
 PLAIN = {
-    "nested dicts": ({"linear": {"w": weights(), "b": jnp.zeros(1)}}, lambda p: X @ p["linear"]["w"] + p["linear"]["b"]),
+    "nested dicts": (
+        {"linear": {"w": weights(), "b": jnp.zeros(1)}},
+        lambda p: X @ p["linear"]["w"] + p["linear"]["b"],
+    ),
     "NamedTuple": (Layer(weights(), None), lambda p: X @ p.w),
     "dataclass": (Model(Layer(weights(), None), jnp.ones(1)), lambda p: X @ p.layer.w * p.scale),
 }

@@ -61,7 +61,10 @@ def test_integers_whose_gradient_is_float0_stay_as_they_are(name):
     ("leaf", "message"),
     [
         (jax.random.key(0), r"parameter \['dropout'\] is a random key, .*: an optimizer cannot step it.*eqx\.filter"),
-        (abs, r"parameter \['dropout'\] is <built-in function abs>, which is no array: .*None in the place of this one"),
+        (
+            abs,
+            r"parameter \['dropout'\] is <built-in function abs>, which is no array: .*None in the place of this one",
+        ),
     ],
     ids=["key", "function"],
 )
