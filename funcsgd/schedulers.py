@@ -22,7 +22,8 @@ class ScaleBySchedulersState(NamedTuple):
     Attributes:
         count: int32 scalar, the number of updates made.
         epoch: int32 scalar, how often the schedulers were stepped: torch's ``last_epoch``.
-        words: uint32, shape ``(2,)``: the learning rate of the update before, the bits of a double.
+        words: uint32, shape ``(2,)``: the learning rate that the next update takes, the bits of a double; where a
+            scheduler watches a metric and an epoch is over, that of the epoch, until the metric is seen.
         plateaus: a `ReduceLROnPlateauState` for each `reduce_lr_on_plateau`; their ``words`` are what each one left.
     """
 
@@ -33,7 +34,7 @@ class ScaleBySchedulersState(NamedTuple):
 
     @property
     def learning_rate(self) -> jax.Array:
-        """The learning rate of the update before, a floating scalar."""
+        """The learning rate that ``words`` holds, a floating scalar."""
         return rounded_words(self.words)
 
 
@@ -149,7 +150,10 @@ def scale_by_schedulers(
         new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
         step = scale_by_learning_rate(new.learning_rate)
         moves, _ = step.update(updates, step.init(params), params)
-        return moves, new._replace(count=optax.safe_increment(state.count))
+        new = new._replace(count=optax.safe_increment(state.count))
+        if not plateaus:  # nothing to wait for: what the next update takes is known
+            new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, seen)
+        return moves, new
 
     return optax.GradientTransformationExtraArgs(init, update)
 

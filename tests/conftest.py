@@ -9,3 +9,16 @@ def x64():
     """Let float64 be float64 for one test; the default, float32, is what users have and what doctests see."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Replace a function of the library; nothing that was compiled with another one is found again."""
+
+    def replace(name, function):
+        jax.clear_caches()
+        monkeypatch.setattr(name, function)
+
+    yield replace
+    monkeypatch.undo()
+    jax.clear_caches()

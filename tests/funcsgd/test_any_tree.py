@@ -145,7 +145,7 @@ def test_any_tree_at_length(shard):
     search(250, shard)
 
 
-def test_the_search_finds_a_planted_fault(monkeypatch):
-    monkeypatch.setattr("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
+def test_the_search_finds_a_planted_fault(plant):
+    plant("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
     with pytest.raises(AssertionError):
         search(100, 0, phases=[Phase.generate])
