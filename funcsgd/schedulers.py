@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.double import doubles, from_words, rounded_words, to_words
 from funcsgd.learning_rate import scale_by_learning_rate
+from funcsgd.per_leaf import incremented
 from funcsgd.plateau import ReduceLROnPlateau, ReduceLROnPlateauState
 from funcsgd.schedules import Schedule, chained_scheduler
 from funcsgd.schedules.operations import Operations, operations
@@ -22,7 +23,8 @@ class ScaleBySchedulersState(NamedTuple):
     Attributes:
         count: int32 scalar, the number of updates made.
         epoch: int32 scalar, how often the schedulers were stepped: torch's ``last_epoch``.
-        words: uint32, shape ``(2,)``: the learning rate of the update before, the bits of a double.
+        words: uint32, shape ``(2,)``: the learning rate that the next update takes, the bits of a double; where a
+            scheduler watches a metric and an epoch is over, that of the epoch, until the metric is seen.
         plateaus: a `ReduceLROnPlateauState` for each `reduce_lr_on_plateau`; their ``words`` are what each one left.
     """
 
@@ -33,7 +35,7 @@ class ScaleBySchedulersState(NamedTuple):
 
     @property
     def learning_rate(self) -> jax.Array:
-        """The learning rate of the update before, a floating scalar."""
+        """The learning rate that ``words`` holds, a floating scalar."""
         return rounded_words(self.words)
 
 
@@ -149,7 +151,10 @@ def scale_by_schedulers(
         new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
         step = scale_by_learning_rate(new.learning_rate)
         moves, _ = step.update(updates, step.init(params), params)
-        return moves, new._replace(count=optax.safe_increment(state.count))
+        new = new._replace(count=incremented(state.count))
+        if not plateaus:  # nothing to wait for: what the next update takes is known
+            new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, seen)
+        return moves, new
 
     return optax.GradientTransformationExtraArgs(init, update)
 

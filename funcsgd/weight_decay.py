@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import add
 from funcsgd.hyperparameters import check_nonnegative, check_scalar, is_zero
 from funcsgd.observation import shown
+from funcsgd.per_leaf import per_leaf, present, with_tangent_of
 
 
 def add_weight_decay(
@@ -65,13 +66,18 @@ def add_weight_decay(
             raise ValueError("add_weight_decay needs the parameters: call tx.update(grads, state, params)")
 
         def decay(g: jax.Array | None, p: jax.Array) -> jax.Array | None:
-            if g is None:
-                return None
-            decayed = add(g, p.astype(g.dtype), alpha=weight_decay)
-            return decayed if isinstance(weight_decay, int | float) else jnp.where(weight_decay == 0, g, decayed)
+            return None if g is None else _decayed(g, p, weight_decay=weight_decay)
 
-        decayed = jax.tree.map(decay, updates, params, is_leaf=lambda g: g is None)
+        decayed = jax.tree.map(decay, present(updates), params, is_leaf=lambda g: g is None)
         return shown("weight_decay", decayed), state
 
     transformation = optax.GradientTransformationExtraArgs(init, update)
     return transformation if mask is None else optax.masked(transformation, mask)
+
+
+@per_leaf
+def _decayed(g: jax.Array, p: jax.Array, *, weight_decay: ArrayLike) -> jax.Array:
+    decayed = add(g, p.astype(g.dtype), alpha=weight_decay)
+    if isinstance(weight_decay, int | float):
+        return decayed
+    return with_tangent_of(jnp.where(weight_decay == 0, g, decayed), decayed)

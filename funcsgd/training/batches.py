@@ -26,21 +26,29 @@ class BatchOrder:
         samples: number of indices that a draw gives.
         batch_size: from 1; the order is cut into batches of so many.
         drop_last: leave a short last batch out, as ``DataLoader(drop_last=True)`` does.
+        of: number of samples that the indices are of, which the data must then have; None leaves it to ``draw``.
     """
 
     draw: Callable[[Any], tuple[jax.Array, Any]]
     samples: int
     batch_size: int
     drop_last: bool = False
+    of: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("samples", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be an integer, but is {value!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, but is {self.batch_size}")
         if self.samples < (self.batch_size if self.drop_last else 1):
             raise ValueError(f"{self.samples} samples give no batch of {self.batch_size}: an epoch would be empty")
 
 
-@functools.cache  # equal orders are the same object, so that a second run finds its compiled program
+@functools.lru_cache(
+    None, typed=True
+)  # equal orders are the same object, so that a second run finds its compiled program
 def batch_order(samples: int, batch_size: int, *, replacement: bool = False, drop_last: bool = False) -> BatchOrder:
     """Random batches, drawn inside the program by ``jax.random``: without replacement, or with.
 
@@ -61,6 +69,7 @@ def batch_order(samples: int, batch_size: int, *, replacement: bool = False, dro
 
     Raises:
         ValueError: a size below 1, or an epoch without a batch.
+        TypeError: a size that is no integer.
 
     Differs from torch's samplers in: the numbers. For torch's own orders take ``DataLoader.index_batches`` of
     ``torch_bridge.data``, or ``shuffled_epoch`` of ``torch_bridge.data.traced`` in a `BatchOrder`.
@@ -78,7 +87,7 @@ def batch_order(samples: int, batch_size: int, *, replacement: bool = False, dro
             return jax.random.randint(now, (samples,), 0, samples), key
         return jax.random.permutation(now, samples), key
 
-    return BatchOrder(draw, samples, batch_size, drop_last)
+    return BatchOrder(draw, samples, batch_size, drop_last, of=samples)
 
 
 class Rows(NamedTuple):
