@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
-from torch_bridge.judge.rules import RuleFinding
+from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.parity.report import Comparison
 from torch_bridge.parity.trace import PHASES, Trace
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from torch_bridge.parity.builder import TraceBuilder
+from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.envelope import Envelope, distance, one_ulp
 from torch_bridge.parity.shaking import shaken
 from torch_bridge.parity.steps import Carry, StepFunction, compiled_step, optax_step
@@ -61,7 +62,7 @@ class Replay:
             step = optax_step(tx, loss_fn)
         assert step is not None  # _check saw to it
         self.state = state
-        self._step = jax.jit(step) if tx is None else compiled_step(tx, loss_fn)
+        self._step = compiled(step) if tx is None else compiled_step(tx, loss_fn)
         self._shadow_step = jax.jit(jax.vmap(shaken(step), in_axes=(0, 0, None)))
         self._shadows = shadows
         self._shadow_states = _copies(state, shadows) if shadows else None

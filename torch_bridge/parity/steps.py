@@ -9,6 +9,7 @@ import optax
 
 import funcsgd
 from funcsgd import AverageState, ScaleBySchedulersState
+from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.tap import TapState
 from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
 
@@ -22,8 +23,7 @@ def compiled_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any]
     """Return `optax_step` compiled, the same program for the same rule and loss function: runs are often compared
     again.
     """
-    step: StepFunction = jax.jit(optax_step(tx, loss_fn))
-    return step
+    return compiled(optax_step(tx, loss_fn))
 
 
 def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None) -> StepFunction:

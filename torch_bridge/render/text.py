@@ -6,7 +6,7 @@ from rich.text import Text
 
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.report import Report, Verdict
-from torch_bridge.judge.rules import RuleFinding
+from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.parity.compare import Difference
 from torch_bridge.parity.report import Comparison
 from torch_bridge.render.sentence import comparison_sentence, sentence
