@@ -33,7 +33,7 @@ from torch_bridge.parity.replay import Replay, batches_of, indices_of, replay
 from torch_bridge.parity.report import Comparison, compare
 from torch_bridge.parity.restore import restore
 from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
+from torch_bridge.parity.trace import SCALARS, Array, Step, Trace, in_phase, name_of, phase_of
 from torch_bridge.translate.weights import Weights, same_weights
 
 LARGE = 2**28
@@ -42,7 +42,7 @@ LARGE = 2**28
 SAMPLE = 2**14
 """Elements of an array by which its distance is estimated, to choose the steps that are asked about."""
 
-_SCALARS = ("learning_rate", "momentum_in_force", "metric")  # recorded as numbers, compared at every step
+_CONSTANTS = {"learning_rate": "lr", "momentum_in_force": "momentum", "weight_decay_in_force": "weight_decay"}
 
 
 def check(
@@ -311,19 +311,33 @@ def _same_bits(reference: Array, value: Array) -> bool:
 
 def _scalar_differences(reference: Trace, candidate: Trace) -> Iterator[Difference]:
     """Numbers that both sides have at every step, such as the learning rate: equal up to the rounding of float32."""
-    for key in reference.keys:
-        if phase_of(key) not in _SCALARS or key not in candidate.steps:
+    groups = reference.static.get("groups", ())
+    recorded = {
+        f"weight_decay_in_force/{i}": np.full(reference.n_steps, g["weight_decay"]) for i, g in enumerate(groups)
+    }
+    recorded |= {key: reference.steps[key] for key in reference.keys if phase_of(key) in (*SCALARS, "metric")}
+    for key, rows in recorded.items():
+        phase = phase_of(key)
+        if key not in candidate.steps:
             continue
+        if phase in ("momentum_in_force", "weight_decay_in_force") and f"{phase}/{len(groups) - 1}" != _last(
+            candidate, phase
+        ):
+            continue  # as many as there are groups, or there is no telling which is whose
         theirs = np.asarray(candidate.steps[key])
-        mine = np.asarray(reference.steps[key], np.float64)[: len(theirs)]
+        mine = np.asarray(rows, np.float64)[: len(theirs)]
         held = 2 * HELD if unit_roundoff(theirs.dtype) > unit_roundoff(np.float64) else 1e-12
         size = float(np.max(np.abs(mine[np.isfinite(mine)]), initial=0.0)) or 1.0
         gap = np.abs(theirs[: len(mine)].astype(np.float64) - mine) / size
         (steps,) = np.nonzero(~((gap <= held) | (np.isnan(mine) & np.isnan(theirs[: len(mine)]))))
         if steps.size:
             t = int(steps[0])
-            constants = {"lr": float(theirs[t] / mine[t] - 1)} if phase_of(key) == "learning_rate" and mine[t] else {}
+            constants = {_CONSTANTS[phase]: float(theirs[t] / mine[t] - 1)} if phase in _CONSTANTS and mine[t] else {}
             constants = {k: v for k, v in constants.items() if math.isfinite(v)}
             yield Difference(
-                t, phase_of(key), name_of(key), (), float(mine[t]), float(theirs[t]), float(gap[t]), held, constants
+                t, phase, name_of(key), (), float(mine[t]), float(theirs[t]), float(gap[t]), held, constants
             )
+
+
+def _last(trace: Trace, phase: str) -> str:
+    return max((key for key in trace.steps if phase_of(key) == phase), key=lambda key: int(name_of(key)), default="")

@@ -14,7 +14,7 @@ from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.envelope import Envelope, distance, one_ulp
 from torch_bridge.parity.shaking import shaken
 from torch_bridge.parity.steps import Carry, StepFunction, compiled_step, optax_step
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
+from torch_bridge.parity.trace import SCALARS, Array, Step, Trace, in_phase, phase_of
 from torch_bridge.translate.states import with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights, same_weights
 
@@ -144,9 +144,9 @@ class Replay:
         for phase, value in observed.items():
             if phase == "started":
                 continue
-            if phase == "learning_rate":
-                rates = value if isinstance(value, list | tuple) else [value]
-                values |= {f"learning_rate/{i}": np.asarray(rate) for i, rate in enumerate(rates)}
+            if phase in SCALARS:
+                numbers = value if isinstance(value, list | tuple) else [value]
+                values |= {f"{phase}/{i}": np.asarray(number) for i, number in enumerate(numbers)}
             elif phase in ("loss", "data"):
                 values[phase] = np.asarray(value)
             else:

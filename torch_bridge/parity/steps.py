@@ -11,7 +11,7 @@ import funcsgd
 from funcsgd import AverageState, ScaleBySchedulersState
 from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.tap import TapState
-from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
+from torch_bridge.translate.states import hyperparameters, merge, moments, momentum_buffers, nodes_of
 
 Carry: TypeAlias = Any
 StepFunction: TypeAlias = Callable[[Carry, Any], tuple[Carry, Mapping[str, Any]]]
@@ -60,6 +60,7 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
             observed[phase] = merge(params, [node.updates for node in taps if node.phase == phase])
         if (momentum := momentum_buffers(opt_state, params)) is not None:
             observed["momentum"], observed["started"] = momentum
+        observed |= moments(opt_state, params) | hyperparameters(opt_state)
         observed["parameter"] = params
         if nodes_of(opt_state, AverageState):
             observed["average"] = funcsgd.averaged_params(opt_state, params)

@@ -3,6 +3,7 @@
 from torch_bridge.judge.report import Report
 from torch_bridge.parity.compare import Difference
 from torch_bridge.parity.report import Comparison
+from torch_bridge.parity.trace import SCALARS
 
 
 def sentence(report: Report) -> str:
@@ -76,7 +77,7 @@ def describe(phase: str, name: str) -> str:
     words = {"forward": "output"}.get(phase, phase.replace("_", " "))
     if not name:
         return words
-    return f"{words} of {'group ' if phase in ('learning_rate', 'momentum_in_force') else ''}{name}"
+    return f"{words} of {'group ' if phase in SCALARS else ''}{name}"
 
 
 def comparison_sentence(comparison: Comparison) -> str:
