@@ -15,8 +15,8 @@ import numpy as np
 import optax
 
 from funcsgd import AverageState, averaged_params
-from torch_bridge.judge.evaluator import CannotWiden
 from torch_bridge.judge.findings import norm, unit_roundoff
+from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.recipe import Constants, Ideal, ideal_step
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened

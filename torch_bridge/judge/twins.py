@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from torch_bridge.judge.evaluator import CannotWiden
 from torch_bridge.judge.findings import (
     FunctionFinding,
     PrecisionFinding,
@@ -21,6 +20,7 @@ from torch_bridge.judge.findings import (
     precision_finding,
     unit_roundoff,
 )
+from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.widening import Reading, Widened, beside, widened
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
 from torch_bridge.translate.weights import Weights

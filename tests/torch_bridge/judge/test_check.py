@@ -10,8 +10,8 @@ import pytest
 import funcsgd
 import torch_bridge
 from tests.torch_bridge.small_run import DATA, loss_fn, recorded
+from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
-from torch_bridge.render.sentence import sentence
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 
