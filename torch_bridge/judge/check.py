@@ -52,7 +52,8 @@ def check(
         weights: how JAX's parameters lie to torch's; None keeps them in a dict by torch's names, in torch's layout.
         opt_state: the state of ``tx`` to begin with; None takes ``tx.init``.
         step: in place of ``tx`` and ``loss_fn``, a function that reports what it did, see `replay`. It is asked in
-            float64 at the first step alone, the only one at which its state is known to be torch's.
+            float64 like the others: at each such step the parameters (and buffers) that it reports are replaced by
+            torch's in its state. The first state stays as it is.
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them, to be compared with torch's. The free run
             takes them; questions in float64 are asked of torch's batches.
@@ -88,7 +89,6 @@ def check(
     if loss_fn is not None:
         port.twins(diagnosis, programs_of_loss(loss_fn))
     elif step is not None:
-        diagnosis.notes.append("A step function is asked in float64 at the first step alone: its state is its own.")
         port.twins(diagnosis, programs_of_step(step))
     else:
         diagnosis.notes.append("Loss and gradient were not asked about: there is no loss_fn=.")

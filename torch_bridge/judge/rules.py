@@ -21,7 +21,7 @@ from torch_bridge.judge.recipe import Constants, Ideal, ideal_step
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.parity.tap import TapState
-from torch_bridge.parity.trace import Step, Trace, in_phase
+from torch_bridge.parity.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.states import merge, momentum_buffers, nodes_of, with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights
 
@@ -35,10 +35,6 @@ class RuleJudge:
         """Prepare the programs; nothing is compiled yet."""
         self._trace, self._weights = trace, weights
         self._wide = _programs(tx)
-        self._largest_rates = [
-            float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", 0.0)), initial=0.0))
-            for i in range(len(trace.static["groups"]))
-        ]
 
     def judge(
         self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
@@ -55,7 +51,7 @@ class RuleJudge:
             CannotWiden: the rule has no float64 form.
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
-        reference = self._reference(step, before, recorded, rate_is_torchs)
+        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
         buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
         opt_state = with_momentum_buffers(opt_state, params, buffers)
@@ -70,8 +66,14 @@ class RuleJudge:
             except CannotWiden as error:
                 refusal = error
                 continue
-            findings = self._findings(step, recorded, reference, wide)
-            if not best or _agreement(findings) > _agreement(best):
+            named = {phase: self._weights.to_torch(tree) for phase, tree in wide.items()}
+            findings = findings_of(step, reference, named)
+            findings += [
+                average_finding(step, name, value, named["average"][name])
+                for name, value in in_phase(recorded, "average").items()
+                if name in named.get("average", {})
+            ]
+            if not best or agreement(findings) > agreement(best):
                 best = findings
             if all(finding.same for finding in findings):
                 break
@@ -79,71 +81,86 @@ class RuleJudge:
             raise refusal
         return best
 
-    def _findings(self, step: int, recorded: Step, reference: "_Reference", wide: Any) -> list[RuleFinding]:
-        findings = []
-        for phase in _SHOWN:
-            if phase not in wide or phase not in reference.ideals:
-                continue
-            mine = self._weights.to_torch(wide[phase])
-            findings += [
-                rule_finding(step, phase, name, ideal, mine[name], reference.scale(phase, name))
-                for name, ideal in reference.ideals[phase].items()
-                if name in mine
-            ]
-        if "average" in wide:
-            mine = self._weights.to_torch(wide["average"])
-            findings += [
-                average_finding(step, name, value, mine[name])
-                for name, value in in_phase(recorded, "average").items()
-                if name in mine
-            ]
-        return findings
-
-    def _reference(self, step: int, before: Step, recorded: Step, rate_is_torchs: bool) -> "_Reference":
-        groups = []
-        for i, group in enumerate(self._trace.static["groups"]):
-            rate = float(recorded.get(f"learning_rate/{i}", 0.0))
-            momentum = float(recorded.get(f"momentum_in_force/{i}", group["momentum"]))
-            decay = float(group["weight_decay"])
-            # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has no decay.
-            units = {"lr": self._largest_rates[i], "momentum": momentum, "weight_decay": decay or 1.0}
-            groups.append((
-                group["names"],
-                Constants(rate, momentum, decay, group["dampening"], group["nesterov"], group["maximize"], units),
-            ))  # fmt: skip
-        params, buffers = in_phase(before, "parameter"), in_phase(before, "momentum")
-        clip, gradients = self._trace.static.get("clip"), in_phase(recorded, "gradient")
-        # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
-        # alone.
-        clipped = in_phase(recorded, "clip") if clip is None else {}
-        gradients = clipped or gradients
-        ideals = ideal_step(groups, clip, params, buffers, gradients)
-        if clipped:
-            ideals["clip"] = {name: Ideal(np.asarray(value, np.float64), dict) for name, value in clipped.items()}
-        sizes = {}
-        for names, of in groups:
-            for name in names:
-                if name in gradients:
-                    terms = norm(gradients[name]) + of.weight_decay * norm(params[name])
-                    terms += of.momentum * norm(buffers[name]) if name in buffers else 0.0
-                    sizes[name] = terms, of.lr
-        roundoffs = {name: unit_roundoff(value.dtype) for name, value in in_phase(recorded, "gradient").items()}
-        return _Reference(ideals, sizes, roundoffs, frozenset({"lr"} if rate_is_torchs else ()), bool(clipped))
-
 
 @dataclass(frozen=True)
-class _Reference:
+class Reference:
     """Torch's quantities at a step, and what is known beside them."""
 
     ideals: Mapping[str, Mapping[str, Ideal]]
-    sizes: Mapping[str, tuple[float, float]]  # name -> norm of the terms that are added up, learning rate
+    sizes: Mapping[str, tuple[float, float]]  # name -> norm of the terms that are added up; of those of the change
     roundoffs: Mapping[str, float]
     innocent: frozenset[str]
     rounded: bool
 
     def scale(self, phase: str, name: str) -> Scale:
-        size, rate = self.sizes[name]
-        return Scale(size * (rate if phase == "parameter" else 1), self.roundoffs[name], self.innocent, self.rounded)
+        """Return what is known of a quantity beside its value."""
+        size = self.sizes[name][phase == "parameter"]
+        return Scale(size, self.roundoffs[name], self.innocent, self.rounded)
+
+
+def reference_of(
+    trace: Trace,
+    step: int,
+    before: Step,
+    gradients: Mapping[str, Array] | None = None,
+    *,
+    rate_is_torchs: bool = False,
+    offset: Mapping[str, Array] | None = None,
+) -> Reference:
+    """Return what torch's recipe makes of a step in float64.
+
+    Args:
+        trace: the recorded run.
+        step: the step's number.
+        before: torch's state before it.
+        gradients: name -> gradient to take; None takes torch's.
+        rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+        offset: what the candidate's change was subtracted from: its rounding is in the change.
+    """
+    recorded = trace.step(step)
+    largest = [
+        float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", 0.0)), initial=0.0))
+        for i in range(len(trace.static["groups"]))
+    ]
+    groups = []
+    for i, group in enumerate(trace.static["groups"]):
+        rate = float(recorded.get(f"learning_rate/{i}", 0.0))
+        momentum = float(recorded.get(f"momentum_in_force/{i}", group["momentum"]))
+        decay = float(group["weight_decay"])
+        # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has no decay.
+        units = {"lr": largest[i], "momentum": momentum, "weight_decay": decay or 1.0}
+        of = Constants(rate, momentum, decay, group["dampening"], group["nesterov"], group["maximize"], units)
+        groups.append((group["names"], of))
+    params, buffers = in_phase(before, "parameter"), in_phase(before, "momentum")
+    own = in_phase(recorded, "gradient")
+    clip = trace.static.get("clip")
+    # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
+    # alone.
+    clipped = in_phase(recorded, "clip") if clip is None else {}
+    taken = clipped or (own if gradients is None else gradients)
+    ideals = ideal_step(groups, clip, params, buffers, taken)
+    if clipped:
+        ideals["clip"] = {name: Ideal(np.asarray(value, np.float64), dict) for name, value in clipped.items()}
+    sizes = {}
+    for names, of in groups:
+        for name in names:
+            if name in taken:
+                terms = norm(taken[name]) + of.weight_decay * norm(params[name])
+                terms += of.momentum * norm(buffers[name]) if name in buffers else 0.0
+                sizes[name] = terms, of.lr * terms + (0.0 if offset is None else norm(offset[name]))
+    roundoffs = {name: unit_roundoff(value.dtype) for name, value in own.items()}
+    return Reference(ideals, sizes, roundoffs, frozenset({"lr"} if rate_is_torchs else ()), bool(clipped))
+
+
+def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str, Array]]) -> list[RuleFinding]:
+    """Compare a candidate's quantities, phase -> name -> float64 array, with torch's."""
+    return [
+        rule_finding(step, phase, name, ideal, wide[phase][name], reference.scale(phase, name))
+        for phase in _SHOWN
+        if phase in wide and phase in reference.ideals
+        for name, ideal in reference.ideals[phase].items()
+        if name in wide[phase] and name in reference.roundoffs
+    ]
 
 
 @functools.lru_cache(maxsize=16)
@@ -172,6 +189,6 @@ def _observed_rule(tx: optax.GradientTransformation) -> Callable[..., dict[str, 
     return step
 
 
-def _agreement(findings: list[RuleFinding]) -> int:
+def agreement(findings: list[RuleFinding]) -> int:
     """How many quantities agree before the first that does not."""
     return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))

@@ -119,7 +119,7 @@ class TwinJudge:
         self._programs = programs
 
     def judge(
-        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], state: Any = None
+        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], states: Mapping[int, Any] | None = None
     ) -> TwinFindings:
         """Compare the port with the twins of a trace.
 
@@ -130,7 +130,7 @@ class TwinJudge:
             trace: a recorded run, with full values at these steps.
             batches: the batch of a step, as ``loss_fn`` takes it.
             steps: the steps to ask about.
-            state: what a step function begins with, in place of torch's parameters.
+            states: by step, what a step function begins with, in place of torch's parameters.
 
         Raises:
             CannotWiden: the port has no float64 form.
@@ -138,7 +138,7 @@ class TwinJudge:
         cases = [
             _Case(
                 t,
-                self._params(trace, t) if state is None else state,
+                self._params(trace, t) if states is None else states[t],
                 batches(t),
                 _run(trace, t),
                 trace.twins.get(t),
