@@ -1,7 +1,9 @@
 """torch stays out unless it is used."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +32,14 @@ def test_every_public_name_is_there(package):
 @pytest.mark.parametrize("name", LAZY)
 def test_this_check_can_fail(name):
     assert name in imported(f"import funcsgd, {name}")
+
+
+LAYERS = ("render", "demo", "cli")
+"""What is made of reports: the checks themselves know nothing of it."""
+
+
+@pytest.mark.parametrize("layer", ["judge", "parity", "translate", "random", "data", "init"])
+def test_checks_do_not_import_what_shows_them(layer):
+    folder = Path(torch_bridge.__file__).parent / layer
+    upward = re.compile(rf"(from|import) torch_bridge\.({'|'.join(LAYERS)})\b")
+    assert [path.name for path in folder.rglob("*.py") if upward.search(path.read_text())] == []

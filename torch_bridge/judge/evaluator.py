@@ -1,7 +1,7 @@
 """A jaxpr evaluated in its own types and in float64, equation by equation."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,9 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from jax.extend.core import Literal as JaxprLiteral
 
+from torch_bridge.judge.equations import HANDLERS
+from torch_bridge.judge.lanes import CannotWiden, Lanes, as_written, differs, is_floating, to_wide, wide_dtype
+
 # Calls that are evaluated in line, and the parameter that holds what they call.
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
           "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
@@ -21,54 +24,14 @@ _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_ca
 _JUMPS = {"floor", "ceil", "round", "sign"}
 
 # Operations that only move values: an error that shows behind one was there before.
-_MOVES = {"broadcast_in_dim", "concatenate", "copy", "copy_p", "gather", "neg", "pad", "reshape", "rev", "slice",
-"squeeze",
-          "transpose"}  # fmt: skip
+_MOVES = {
+    "broadcast_in_dim", "concatenate", "copy", "copy_p", "gather", "neg", "pad", "reshape", "rev", "slice", "squeeze",
+    "transpose",
+}  # fmt: skip
 
 # Parameters that name a floating type, and parameters that ask for less than the type's own precision.
 _TYPES = ("preferred_element_type", "dtype", "new_dtype")
 _PRECISIONS = {"precision": jax.lax.Precision.HIGHEST, "accuracy": None}
-
-
-class CannotWiden(ValueError):
-    """A function holds an operation that has no float64 form; the message names it."""
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """One value in the function's own type and in float64; the same array twice if it is not floating."""
-
-    narrow: Any
-    wide: Any
-    error: Any = None  # relative, of the narrow one; kept only to find the line where it grows
-
-
-jax.tree_util.register_dataclass(Lanes, ["narrow", "wide", "error"], [])
-
-
-def _is_floating(x: Any) -> bool:
-    return bool(jnp.issubdtype(x.dtype, jnp.inexact))
-
-
-def wide_dtype(dtype: Any) -> Any:
-    """Return float64 or complex128 for a floating or complex dtype, and any other as it is."""
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        return np.dtype(np.complex128)
-    return np.dtype(np.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
-
-
-def to_wide(x: Any) -> Any:
-    """Return an array in float64 (complex128) if it is floating."""
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    return x.astype(wide_dtype(x.dtype)) if _is_floating(x) else x
-
-
-def _as_written(value: Any) -> Any:
-    """A narrow number -> the shortest decimal that becomes it, as a double."""
-    narrow = np.asarray(value)
-    if narrow.ndim or narrow.dtype not in (np.float32, np.float16):
-        return narrow.astype(wide_dtype(narrow.dtype))
-    return np.float64(str(narrow[()]))
 
 
 @dataclass
@@ -88,7 +51,7 @@ class Evaluator:
         lanes = []
         for x, aval in zip(leaves, closed.in_avals, strict=True):
             narrow = x if jnp.issubdtype(aval.dtype, jax.dtypes.extended) else jnp.asarray(x, aval.dtype)
-            lanes.append(Lanes(narrow if self.beside else None, to_wide(x) if _is_floating(narrow) else narrow))
+            lanes.append(Lanes(narrow if self.beside else None, to_wide(x) if is_floating(narrow) else narrow))
         return lanes
 
     def run(self, closed: ClosedJaxpr | Jaxpr, operands: Sequence[Lanes]) -> list[Lanes]:
@@ -113,7 +76,7 @@ class Evaluator:
             aval: Any = constant.aval
             constant = np.asarray(constant.val, aval.dtype)
         narrow = jnp.asarray(constant)
-        wide = jnp.asarray(_as_written(constant)) if self.decimal and _is_floating(narrow) else to_wide(narrow)
+        wide = jnp.asarray(as_written(constant)) if self.decimal and is_floating(narrow) else to_wide(narrow)
         return Lanes(narrow if self.beside else None, wide)
 
     def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
@@ -121,7 +84,7 @@ class Evaluator:
         name = primitive.name
         if name in _CALLS:
             return self.run(params[_CALLS[name]], inputs)
-        if handler := _HANDLERS.get(name):
+        if handler := HANDLERS.get(name):
             return handler(self, equation, [Lanes(x.narrow, x.wide) for x in inputs])
         if name.endswith("callback"):
             if not equation.outvars:  # jax.debug.print and its kin
@@ -129,21 +92,22 @@ class Evaluator:
             raise CannotWiden(f"{name} calls the host, which has no float64 form")
         if name in ("shard_map", "ffi_call", "pallas_call", "custom_partitioning", "tpu_custom_call"):
             raise CannotWiden(f"{name} holds code that has no float64 form")
-        wide = self._bind(primitive, _widened_params(params), [x.wide for x in inputs])
-        narrow = self._bind(primitive, params, [x.narrow for x in inputs]) if self.beside else [None] * len(wide)
+        wide = self.bind(primitive, _widened_params(params), [x.wide for x in inputs])
+        narrow = self.bind(primitive, params, [x.narrow for x in inputs]) if self.beside else [None] * len(wide)
         lanes = [Lanes(n, w) for n, w in zip(narrow, wide, strict=True)]
         if name == "name":
             self.names.setdefault(params["name"], lanes[0])
-        return [self._decided(name, lane, any(map(_differs, inputs))) for lane in lanes] if self.beside else lanes
+        return [self.decided(name, lane, any(map(differs, inputs))) for lane in lanes] if self.beside else lanes
 
-    def _bind(self, primitive: Any, params: dict[str, Any], operands: list[Any]) -> list[Any]:
+    def bind(self, primitive: Any, params: dict[str, Any], operands: list[Any]) -> list[Any]:
+        """Return the results of an operation on arrays."""
         results = primitive.bind(*operands, **primitive.get_bind_params(params))
         return list(results) if primitive.multiple_results else [results]
 
-    def _decided(self, name: str, lane: Lanes, from_floating: bool) -> Lanes:
+    def decided(self, name: str, lane: Lanes, from_floating: bool) -> Lanes:
         """Count the decisions that fell differently, and share the narrow side's if asked to."""
         jumps = name in _JUMPS
-        if not jumps and _is_floating(lane.wide):
+        if not jumps and is_floating(lane.wide):
             return lane
         if not from_floating or jnp.issubdtype(lane.wide.dtype, jax.dtypes.extended):
             return Lanes(lane.wide, lane.wide) if not jumps else lane
@@ -159,7 +123,7 @@ class Evaluator:
         )
         located = []
         for lane in outputs:
-            if not _is_floating(lane.wide) or equation.primitive.name in _MOVES:
+            if not is_floating(lane.wide) or equation.primitive.name in _MOVES:
                 located.append(Lanes(lane.narrow, lane.wide, before))
                 continue
             error = jnp.linalg.norm((to_wide(lane.narrow) - lane.wide).ravel())
@@ -171,10 +135,6 @@ class Evaluator:
             line = source_info_util.summarize(equation.source_info)
             self.lines.append((f"{line}, {equation.primitive.name}", relative / before))
         return located
-
-
-def _differs(lane: Lanes) -> bool:
-    return lane.narrow is not lane.wide
 
 
 def _widened_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -201,113 +161,3 @@ def _widened_jaxpr(closed: ClosedJaxpr) -> ClosedJaxpr:
         for aval in closed.in_avals
     ]
     return jax.make_jaxpr(wide)(*shapes)
-
-
-def _convert(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    """A cast between floating types is nothing in float64; a cast to integers is a decision."""
-    (x,), params = inputs, equation.params
-    target = params["new_dtype"]
-    narrow = self._bind(equation.primitive, params, [x.narrow])[0] if self.beside else None
-    if jnp.issubdtype(target, jnp.floating) and not jnp.issubdtype(x.wide.dtype, jnp.complexfloating):
-        return [Lanes(narrow, x.wide.astype(np.float64))]
-    if jnp.issubdtype(target, jnp.complexfloating):
-        return [Lanes(narrow, x.wide.astype(np.complex128))]
-    lane = Lanes(narrow, self._bind(equation.primitive, params, [x.wide])[0])
-    return [self._decided("convert_element_type", lane, _differs(x))] if self.beside else [lane]
-
-
-def _reduce_precision(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    (x,) = inputs
-    return [Lanes(self._bind(equation.primitive, equation.params, [x.narrow])[0] if self.beside else None, x.wide)]
-
-
-def _bitcast(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    """Bits belong to the function's own type: a value is brought to it before, and widened after."""
-    (x,) = inputs
-    source = equation.invars[0].aval.dtype
-    operand = x.wide.astype(source) if _is_floating(x.wide) else x.wide
-    wide = self._bind(equation.primitive, equation.params, [operand])[0]
-    narrow = self._bind(equation.primitive, equation.params, [x.narrow])[0] if self.beside else None
-    lane = Lanes(narrow, to_wide(wide) if _is_floating(wide) else wide)
-    return [self._decided("bitcast_convert_type", lane, _differs(x))] if self.beside else [lane]
-
-
-def _drawn(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    """Random numbers of a floating type: drawn in that type, so that both sides see the same ones."""
-    operands = [x.wide.astype(v.aval.dtype) for x, v in zip(inputs, equation.invars, strict=True)]
-    drawn = self._bind(equation.primitive, equation.params, operands)
-    return [Lanes(x if self.beside else None, to_wide(x)) for x in drawn]
-
-
-def _select_and_scatter(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    """The gradient of a maximum over windows: which element it goes to is a decision."""
-    source, operand = inputs
-    wide = self._bind(equation.primitive, equation.params, [source.wide, operand.wide])[0]
-    if not self.beside:
-        return [Lanes(None, wide)]
-    narrow = self._bind(equation.primitive, equation.params, [source.narrow, operand.narrow])[0]
-    chosen = self._bind(equation.primitive, equation.params, [source.wide, to_wide(operand.narrow)])[0]
-    self.flips = self.flips + jnp.sum(chosen != wide)
-    return [Lanes(narrow, chosen if self.share else wide)]
-
-
-def _scan(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    params = equation.params
-    n_consts, n_carry = params["num_consts"], params["num_carry"]
-    consts, carry, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
-
-    def body(state: tuple[Any, list[Lanes]], x: list[Lanes]) -> tuple[tuple[Any, list[Lanes]], list[Lanes]]:
-        flips, carried = state
-        inner = self.inner()
-        results = inner.run(params["jaxpr"], [*consts, *carried, *x])
-        return (flips + inner.flips, results[:n_carry]), results[n_carry:]
-
-    start = (self.flips, list(carry))
-    (self.flips, carry), ys = jax.lax.scan(
-        body, start, xs, length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
-    )
-    return [*carry, *ys]
-
-
-def _while(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    params = equation.params
-    n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
-    cond_consts, body_consts, carry = inputs[:n_cond], inputs[n_cond : n_cond + n_body], inputs[n_cond + n_body :]
-
-    def going(state: tuple[Any, list[Lanes]]) -> Any:
-        (lane,) = self.inner().run(params["cond_jaxpr"], [*cond_consts, *state[1]])
-        return lane.narrow if self.share else lane.wide
-
-    def body(state: tuple[Any, list[Lanes]]) -> tuple[Any, list[Lanes]]:
-        inner = self.inner()
-        results = inner.run(params["body_jaxpr"], [*body_consts, *state[1]])
-        return state[0] + inner.flips, results
-
-    self.flips, carry = jax.lax.while_loop(going, body, (self.flips, list(carry)))
-    return list(carry)
-
-
-def _cond(self: Evaluator, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    index, *operands = inputs
-
-    def branch(closed: ClosedJaxpr, *given: Lanes) -> tuple[Any, list[Lanes]]:
-        inner = self.inner()
-        results = inner.run(closed, given)
-        return inner.flips, results
-
-    branches = [functools.partial(branch, closed) for closed in equation.params["branches"]]
-    flips, results = jax.lax.switch(index.narrow if self.share else index.wide, branches, *operands)
-    self.flips = self.flips + flips
-    return list(results)
-
-
-_HANDLERS: dict[str, Callable[[Evaluator, Any, list[Lanes]], list[Lanes]]] = {
-    "convert_element_type": _convert,
-    "reduce_precision": _reduce_precision,
-    "bitcast_convert_type": _bitcast,
-    "rng_uniform": _drawn,
-    "select_and_scatter_add": _select_and_scatter,
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
-}

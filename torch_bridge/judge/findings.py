@@ -75,8 +75,15 @@ class PrecisionFinding:
 
 
 def norm(x: Array) -> float:
-    """Return the 2-norm of an array, infinite if it holds a NaN."""
-    size = float(np.linalg.norm(np.asarray(x).ravel()))
+    """Return the 2-norm of an array in float64, infinite if it holds a NaN.
+
+    Without BLAS: its threads, once woken, take the cores from XLA's, and a run that is watched step by step slows down
+    several times.
+    """
+    x = np.asarray(x)
+    x = np.abs(x) if np.iscomplexobj(x) else x
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = float(np.sqrt(np.sum(np.square(x, dtype=np.float64))))
     return np.inf if np.isnan(size) else size
 
 

@@ -6,7 +6,8 @@ from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
-from torch_bridge.judge.rules import RuleFinding
+from torch_bridge.judge.rule_findings import RuleFinding
+from torch_bridge.judge.sentence import sentence
 from torch_bridge.parity.report import Comparison
 from torch_bridge.parity.trace import PHASES, Trace
 
@@ -75,7 +76,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Report:
-    """The diagnosis of a port; plain data, from which `torch_bridge.render` makes sentences, tables and files.
+    """The diagnosis of a port; plain data. ``str()`` of it is one sentence; `torch_bridge.render` makes tables.
 
     Attributes:
         verdict: see `Verdict`.
@@ -123,8 +124,6 @@ class Report:
         return {**asdict(replace(self, runs={})), "ok": self.ok}
 
     def __str__(self) -> str:
-        from torch_bridge.render.sentence import sentence
-
         return sentence(self)
 
 

@@ -1,71 +1,31 @@
 """Update rules in ideal arithmetic: a rule that does not promise bits, judged against torch's in float64.
 
-From one state and one gradient both rules are evaluated in float64: the recorded recipe by this library's own rule,
-which has torch's bits, and the candidate widened. What differs is fitted by small changes of the recipe's
+From one state and one gradient both rules are evaluated in float64: the recorded recipe by torch's formulas, and the
+candidate widened. What differs is fitted by small changes of the recipe's
 hyperparameters, for two reasons: a program may hold its constants in the parameters' dtype, which changes them by its
 rounding and is no fault; and a constant that is off by more is named, with how far off it is.
 """
 
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from funcsgd import AverageState, averaged_params, observing
-from funcsgd.double import doubles
-from torch_bridge.judge.evaluator import CannotWiden
-from torch_bridge.judge.findings import SPARE, unit_roundoff
+from torch_bridge.judge.findings import norm, unit_roundoff
+from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.recipe import Constants, Ideal, ideal_step
+from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
-from torch_bridge.parity.restore import rule_of
 from torch_bridge.parity.steps import phases_of
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.states import momentum_buffers, nodes_of, with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights
 
-HELD = 4 * unit_roundoff(np.float32)
-"""The largest relative change of a hyperparameter that comes of holding it, and computing with it, in float32;
-parameters of a
-narrower type hold theirs in that type."""
-
-_PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "dampening": "momentum", "lr": "learning_rate"}
 _SHOWN = ("clip", "weight_decay", "momentum", "parameter")
-
-
-@dataclass(frozen=True)
-class RuleFinding:
-    """How far two rules are apart in one quantity of one parameter at one step, both in float64 from equal states.
-
-    Attributes:
-        step: from 0.
-        phase: the first phase that shows it; where a hyperparameter explains the difference, the one it belongs to.
-        name: the parameter by its torch name.
-        distance: 2-norm of the difference over the 2-norm of torch's value (of the update, for the parameter).
-        limit: what rounding in float64, and constants held in the parameters' dtype, explain of it.
-        same: True if the rules agree here.
-        constants: relative changes of torch's hyperparameters that turn its value into the candidate's, if any do:
-            ``{"weight_decay": -0.5}`` for a decay of half torch's. The learning rate's is relative to its largest
-            value.
-        index: the element furthest off, in torch's layout.
-        reference: torch's value there.
-        candidate: JAX's value there.
-    """
-
-    step: int
-    phase: str
-    name: str
-    distance: float
-    limit: float
-    same: bool
-    constants: Mapping[str, float] = field(default_factory=dict)
-    index: tuple[int, ...] = ()
-    reference: float = 0.0
-    candidate: float = 0.0
 
 
 class RuleJudge:
@@ -75,10 +35,6 @@ class RuleJudge:
         """Prepare the programs; nothing is compiled yet."""
         self._trace, self._weights = trace, weights
         self._wide = _programs(tx)
-        self._largest_rates = [
-            float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", 0.0)), initial=0.0))
-            for i in range(len(trace.static["groups"]))
-        ]
 
     def judge(
         self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
@@ -95,7 +51,7 @@ class RuleJudge:
             CannotWiden: the rule has no float64 form.
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
-        reference, columns, scales = self._reference(step, before, recorded)
+        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
         buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
         opt_state = with_momentum_buffers(opt_state, params, buffers)
@@ -110,8 +66,14 @@ class RuleJudge:
             except CannotWiden as error:
                 refusal = error
                 continue
-            findings = self._findings(step, recorded, reference, columns, scales, wide, rate_is_torchs)
-            if not best or _agreement(findings) > _agreement(best):
+            named = {phase: self._weights.to_torch(tree) for phase, tree in wide.items()}
+            findings = findings_of(step, reference, named)
+            findings += [
+                average_finding(step, name, value, named["average"][name])
+                for name, value in in_phase(recorded, "average").items()
+                if name in named.get("average", {})
+            ]
+            if not best or agreement(findings) > agreement(best):
                 best = findings
             if all(finding.same for finding in findings):
                 break
@@ -119,82 +81,86 @@ class RuleJudge:
             raise refusal
         return best
 
-    def _findings(
-        self, step: int, recorded: Step, reference: Any, columns: Any, scales: Any, wide: Any, rate_is_torchs: bool
-    ) -> list[RuleFinding]:
-        findings = []
-        # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
-        # alone.
-        rounded = in_phase(recorded, "clip") if self._trace.static.get("clip") is None else {}
-        reference = {"clip": rounded, **reference} if rounded else reference
-        for phase in _SHOWN:
-            if phase not in wide or phase not in reference:
-                continue
-            mine = self._weights.to_torch(wide[phase])
-            for name, value in reference[phase].items():
-                if name in mine and f"gradient/{name}" in recorded:
-                    basis = {key: column[phase][name] for key, column in columns.items() if phase in column}
-                    dtype = recorded[f"gradient/{name}"].dtype
-                    findings.append(
-                        _finding(
-                            step,
-                            phase,
-                            name,
-                            value,
-                            mine[name],
-                            basis,
-                            scales[name],
-                            dtype,
-                            {"lr"} if rate_is_torchs else set(),
-                            bool(rounded),
-                        )
-                    )
-        if "average" in wide:
-            mine = self._weights.to_torch(wide["average"])
-            findings += [
-                _average_finding(step, name, value, mine[name])
-                for name, value in in_phase(recorded, "average").items()
-                if name in mine
-            ]
-        return findings
 
-    def _reference(self, step: int, before: Step, recorded: Step) -> tuple[Any, Any, dict[str, float]]:
-        """Torch's quantities in float64, their derivatives to the logarithm of each hyperparameter, and their terms'
-        size.
-        """
-        groups = [dict(group) for group in self._trace.static["groups"]]
-        theta = {
-            "lr": [float(recorded.get(f"learning_rate/{i}", 0.0)) for i in range(len(groups))],
-            "momentum": [
-                float(recorded.get(f"momentum_in_force/{i}", group["momentum"])) for i, group in enumerate(groups)
-            ],
-            "weight_decay": [float(group["weight_decay"]) for group in groups],
-        }
-        # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has none at all.
-        units = {**theta, "lr": self._largest_rates, "weight_decay": [x or 1.0 for x in theta["weight_decay"]]}
-        params, buffers = in_phase(before, "parameter"), in_phase(before, "momentum")
-        gradients = in_phase(recorded, "gradient")
-        clip = self._trace.static.get("clip")
-        if clip is None and in_phase(recorded, "clip"):
-            gradients = in_phase(recorded, "clip")
-        with doubles():
-            widen = lambda tree: {k: jnp.asarray(np.asarray(v, np.float64)) for k, v in tree.items()}  # noqa: E731
-            given = widen(params), widen(buffers), {name: widen(gradients).get(name) for name in params}  # type: ignore[no-untyped-call]
-            program = _reference_program(json.dumps(groups), json.dumps(clip))
-            value, columns = jax.device_get(program(theta, units, *given))
-        group_of = {name: i for i, group in enumerate(groups) for name in group["names"]}
-        scales = {}
-        for name, gradient in gradients.items():
-            i = group_of[name]
-            terms = np.linalg.norm(np.asarray(gradient, np.float64)) + theta["weight_decay"][i] * np.linalg.norm(
-                np.asarray(params[name], np.float64)
-            )
-            if name in buffers:
-                terms += theta["momentum"][i] * np.linalg.norm(np.asarray(buffers[name], np.float64))
-            scales[name] = float(terms)
-        rates = {name: theta["lr"][i] for name, i in group_of.items()}
-        sizes = {name: {"": size, "parameter": size * rates[name]} for name, size in scales.items()}
-        return value, columns, sizes  # type: ignore[return-value]
+@dataclass(frozen=True)
+class Reference:
+    """Torch's quantities at a step, and what is known beside them."""
+
+    ideals: Mapping[str, Mapping[str, Ideal]]
+    sizes: Mapping[str, tuple[float, float]]  # name -> norm of the terms that are added up; of those of the change
+    roundoffs: Mapping[str, float]
+    innocent: frozenset[str]
+    rounded: bool
+
+    def scale(self, phase: str, name: str) -> Scale:
+        """Return what is known of a quantity beside its value."""
+        size = self.sizes[name][phase == "parameter"]
+        return Scale(size, self.roundoffs[name], self.innocent, self.rounded)
+
+
+def reference_of(
+    trace: Trace,
+    step: int,
+    before: Step,
+    gradients: Mapping[str, Array] | None = None,
+    *,
+    rate_is_torchs: bool = False,
+    offset: Mapping[str, Array] | None = None,
+) -> Reference:
+    """Return what torch's recipe makes of a step in float64.
+
+    Args:
+        trace: the recorded run.
+        step: the step's number.
+        before: torch's state before it.
+        gradients: name -> gradient to take; None takes torch's.
+        rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+        offset: what the candidate's change was subtracted from: its rounding is in the change.
+    """
+    recorded = trace.step(step)
+    largest = [
+        float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", 0.0)), initial=0.0))
+        for i in range(len(trace.static["groups"]))
+    ]
+    groups = []
+    for i, group in enumerate(trace.static["groups"]):
+        rate = float(recorded.get(f"learning_rate/{i}", 0.0))
+        momentum = float(recorded.get(f"momentum_in_force/{i}", group["momentum"]))
+        decay = float(group["weight_decay"])
+        # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has no decay.
+        units = {"lr": largest[i], "momentum": momentum, "weight_decay": decay or 1.0}
+        of = Constants(rate, momentum, decay, group["dampening"], group["nesterov"], group["maximize"], units)
+        groups.append((group["names"], of))
+    params, buffers = in_phase(before, "parameter"), in_phase(before, "momentum")
+    own = in_phase(recorded, "gradient")
+    clip = trace.static.get("clip")
+    # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
+    # alone.
+    clipped = in_phase(recorded, "clip") if clip is None else {}
+    taken = clipped or (own if gradients is None else gradients)
+    ideals = ideal_step(groups, clip, params, buffers, taken)
+    if clipped:
+        ideals["clip"] = {name: Ideal(np.asarray(value, np.float64), dict) for name, value in clipped.items()}
+    sizes = {}
+    for names, of in groups:
+        for name in names:
+            if name in taken:
+                terms = norm(taken[name]) + of.weight_decay * norm(params[name])
+                terms += of.momentum * norm(buffers[name]) if name in buffers else 0.0
+                sizes[name] = terms, of.lr * terms + (0.0 if offset is None else norm(offset[name]))
+    roundoffs = {name: unit_roundoff(value.dtype) for name, value in own.items()}
+    return Reference(ideals, sizes, roundoffs, frozenset({"lr"} if rate_is_torchs else ()), bool(clipped))
+
+
+def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str, Array]]) -> list[RuleFinding]:
+    """Compare a candidate's quantities, phase -> name -> float64 array, with torch's."""
+    return [
+        rule_finding(step, phase, name, ideal, wide[phase][name], reference.scale(phase, name))
+        for phase in _SHOWN
+        if phase in wide and phase in reference.ideals
+        for name, ideal in reference.ideals[phase].items()
+        if name in wide[phase] and name in reference.roundoffs
+    ]
 
 
 @functools.lru_cache(maxsize=16)
@@ -202,36 +168,6 @@ def _programs(tx: optax.GradientTransformation) -> dict[Reading, Callable[..., W
     """A rule in float64; kept, since runs are often compared again."""
     step = _observed_rule(tx)
     return {reading: widened(step, reading=reading) for reading in ("retraced", "as traced")}
-
-
-@functools.lru_cache(maxsize=16)
-def _reference_program(groups: str, clip: str) -> Callable[..., tuple[Any, Any]]:
-    """Torch's rule for a recipe, and its derivatives; compiled."""
-    recipe = json.loads(groups), json.loads(clip)
-    program: Callable[..., tuple[Any, Any]] = jax.jit(
-        lambda theta, units, *given: _derivatives(*recipe, theta, units, given)
-    )
-    return program
-
-
-def _derivatives(groups: Sequence[Mapping[str, Any]], clip: Any, theta: Any, units: Any, given: Any) -> tuple[Any, Any]:
-    def rule(theta: Any) -> dict[str, Any]:
-        params, buffers, gradients = given
-        chosen = [
-            {**group, "lr": theta["lr"][i], "momentum": theta["momentum"][i], "weight_decay": theta["weight_decay"][i]}
-            for i, group in enumerate(groups)
-        ]
-        tx = rule_of(chosen, clip)
-        state = with_momentum_buffers(tx.init(params), params, {name: buffers.get(name) for name in params})
-        return _observed_rule(tx)(gradients, state, params, None)
-
-    def along(key: str) -> Any:
-        tangents = {other: units[other] if other == key else [0.0] * len(units[other]) for other in theta}
-        tangents = jax.tree.map(lambda t, x: jnp.asarray(t, jnp.result_type(x)), tangents, theta)
-        return jax.jvp(rule, (theta,), (tangents,))[1]
-
-    theta = jax.tree.map(jnp.asarray, theta)
-    return rule(theta), {key: along(key) for key in theta}
 
 
 def _observed_rule(tx: optax.GradientTransformation) -> Callable[..., dict[str, Any]]:
@@ -251,70 +187,6 @@ def _observed_rule(tx: optax.GradientTransformation) -> Callable[..., dict[str, 
     return step
 
 
-def _finding(
-    step: int,
-    phase: str,
-    name: str,
-    reference: Array,
-    value: Array,
-    basis: Mapping[str, Array],
-    sizes: Any,
-    dtype: Any,
-    innocent: set[str],
-    rounded: bool,
-) -> RuleFinding:
-    reference, value = np.asarray(reference, np.float64), np.asarray(value, np.float64)
-    gap = value - reference
-    size = sizes.get(phase, sizes[""])
-    norm = float(np.linalg.norm(reference)) or size or 1.0
-    rounding = SPARE * unit_roundoff(np.float64) * max(size, norm)
-    u = unit_roundoff(dtype)
-    rounding = max(rounding, 8 * u * max(size, norm)) if rounded else rounding
-    held = 4 * u if u > unit_roundoff(np.float64) else SPARE * u
-    distance = float(np.linalg.norm(gap))
-    distance = np.inf if np.isnan(distance) else distance
-    constants, rest = _fitted(gap, basis, rounding) if distance > rounding else ({}, 0.0)
-    explained = rest <= rounding
-    same = distance <= rounding or (explained and all(abs(change) <= held for change in constants.values()))
-    off = {key: change for key, change in constants.items() if abs(change) > held} if explained else {}
-    off = {} if off.keys() & innocent else off
-    where = phase
-    if not same and len(off) == 1:
-        where = _PHASE_OF[next(iter(off))]
-    index = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(gap), nan=np.inf))), gap.shape)
-    allowed = rounding + held * sum(float(np.linalg.norm(column)) for column in basis.values())
-    return RuleFinding(
-        step, where, name, distance / norm, allowed / norm, same, {} if same else off,
-        tuple(int(i) for i in index), float(reference[index]), float(value[index]),
-    )  # fmt: skip
-
-
-def _average_finding(step: int, name: str, torch: Array, value: Array) -> RuleFinding:
-    """An average is a contraction: torch's own value is as good as its rounding, a few units in the last place."""
-    reference, value = np.asarray(torch, np.float64), np.asarray(value, np.float64)
-    gap, size = np.abs(value - reference), float(np.linalg.norm(reference)) or 1.0
-    distance, limit = float(np.linalg.norm(gap)) / size, 8 * unit_roundoff(torch.dtype)
-    index = np.unravel_index(int(np.argmax(gap)), gap.shape)
-    return RuleFinding(
-        step, "average", name, distance, limit, distance <= limit, {},
-        tuple(int(i) for i in index), float(reference[index]), float(value[index]),
-    )  # fmt: skip
-
-
-def _fitted(gap: Array, basis: Mapping[str, Array], rounding: float) -> tuple[dict[str, float], float]:
-    """Least squares of a gap by the columns that matter; the changes, and the norm of what is left."""
-    columns = {key: np.ravel(column) for key, column in basis.items()}
-    columns = {key: column for key, column in columns.items() if np.linalg.norm(column) * HELD > rounding * 1e-6}
-    if not columns or not np.isfinite(gap).all():
-        return {}, float(np.linalg.norm(gap)) if np.isfinite(gap).all() else np.inf
-    norms = {key: float(np.linalg.norm(column)) for key, column in columns.items()}
-    matrix = np.stack([column / norms[key] for key, column in columns.items()], axis=1)
-    orthogonal, triangular = np.linalg.qr(matrix)  # a tall matrix: least squares of its triangle is ten times as fast
-    solution, *_ = np.linalg.lstsq(triangular, orthogonal.T @ np.ravel(gap), rcond=1e-10)
-    rest = float(np.linalg.norm(np.ravel(gap) - matrix @ solution))
-    return {key: float(x) / norms[key] for key, x in zip(columns, solution, strict=True)}, rest
-
-
-def _agreement(findings: list[RuleFinding]) -> int:
+def agreement(findings: list[RuleFinding]) -> int:
     """How many quantities agree before the first that does not."""
     return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from torch_bridge.judge.evaluator import CannotWiden
 from torch_bridge.judge.findings import (
     FunctionFinding,
     PrecisionFinding,
@@ -21,6 +20,7 @@ from torch_bridge.judge.findings import (
     precision_finding,
     unit_roundoff,
 )
+from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.widening import Reading, Widened, beside, widened
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
 from torch_bridge.translate.weights import Weights
@@ -63,6 +63,7 @@ class _Case:
     run: Step  # what torch's run had
     twin: Step | None
     limits: dict[str, float] = field(default_factory=dict)
+    wide: dict[Reading, Widened] = field(default_factory=dict)  # what was evaluated already
 
     def __post_init__(self) -> None:
         if self.twin is not None:
@@ -118,7 +119,7 @@ class TwinJudge:
         self._programs = programs
 
     def judge(
-        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], state: Any = None
+        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], states: Mapping[int, Any] | None = None
     ) -> TwinFindings:
         """Compare the port with the twins of a trace.
 
@@ -129,7 +130,7 @@ class TwinJudge:
             trace: a recorded run, with full values at these steps.
             batches: the batch of a step, as ``loss_fn`` takes it.
             steps: the steps to ask about.
-            state: what a step function begins with, in place of torch's parameters.
+            states: by step, what a step function begins with, in place of torch's parameters.
 
         Raises:
             CannotWiden: the port has no float64 form.
@@ -137,7 +138,7 @@ class TwinJudge:
         cases = [
             _Case(
                 t,
-                self._params(trace, t) if state is None else state,
+                self._params(trace, t) if states is None else states[t],
                 batches(t),
                 _run(trace, t),
                 trace.twins.get(t),
@@ -149,21 +150,34 @@ class TwinJudge:
             findings, n = self._precisions(case)
             precisions += findings
             flips += n
-        readings, refusals = [], []
-        for reading in self._programs.wide:
+        functions, unmatched, reading = self._read(cases)
+        return TwinFindings(tuple(functions), tuple(precisions), reading, tuple(unmatched), flips)
+
+    def _read(self, cases: Sequence["_Case"]) -> tuple[list[FunctionFinding], list[str], Reading]:
+        """The findings under the first reading of numbers by which nothing differs, or that which agrees furthest."""
+        refusals: list[CannotWiden] = []
+        # What was evaluated beside the port's own precision comes first: it is there already.
+        for reading in sorted(self._programs.wide, key=lambda reading: reading != "as traced"):
             try:
                 functions, unmatched = self._functions(cases, reading)
             except CannotWiden as error:
                 refusals.append(error)
                 continue
+            if all(finding.same for finding in functions):
+                return functions, unmatched, reading
+        if len(refusals) == len(self._programs.wide):
+            raise refusals[0]
+        readings = []
+        for reading in self._programs.wide:
+            try:
+                functions, unmatched = self._functions(cases, reading, nudge=True)
+            except CannotWiden:
+                continue
             readings.append((functions, unmatched, reading))
             if all(finding.same for finding in functions):
                 break
-        if not readings:
-            raise refusals[0]
         # The reading that agrees furthest down the causal order is the one that the port was written in.
-        functions, unmatched, reading = max(readings, key=lambda r: _agreement(r[0]))
-        return TwinFindings(tuple(functions), tuple(precisions), reading, tuple(unmatched), flips)
+        return max(readings, key=lambda r: _agreement(r[0]))
 
     def _params(self, trace: Trace, step: int) -> Any:
         return self._weights.to_jax(in_phase(trace.before(step), "parameter"))
@@ -183,15 +197,20 @@ class TwinJudge:
         line, _ = max(lines, key=lambda each: np.inf if np.isnan(each[1]) else each[1])
         return line.rpartition("/")[2]  # without the folders
 
-    def _functions(self, cases: Sequence["_Case"], reading: Reading) -> tuple[list[FunctionFinding], list[str]]:
+    def _functions(
+        self, cases: Sequence["_Case"], reading: Reading, *, nudge: bool = False
+    ) -> tuple[list[FunctionFinding], list[str]]:
+        """Compare the cases under one reading of numbers; ``nudge`` asks where the function is discontinuous."""
         findings: list[FunctionFinding] = []
         unmatched: list[str] = []
         for case in cases:
-            mine, missing = self._named(self._programs.wide[reading](case.params, case.batch), case.reference, side=1)
+            if reading not in case.wide:
+                case.wide[reading] = self._programs.wide[reading](case.params, case.batch)
+            mine, missing = self._named(case.wide[reading], case.reference, side=1)
             unmatched += [name for name in missing if name not in unmatched]
             pairs = [(key, np.asarray(case.reference[key], np.float64), mine[key]) for key in _in_order(mine)]
             off = [key for key, reference, value in pairs if not norm(reference - value) <= case.limits[key]]
-            jumps = self._jumps(case, mine, reading) if off else {}
+            jumps = self._jumps(case, mine, reading) if off and nudge else {}
             findings += [
                 function_finding(case.step, key, reference, value, case.limits[key], jumps.get(key))
                 for key, reference, value in pairs
@@ -215,6 +234,7 @@ class TwinJudge:
     def _precisions(self, case: "_Case") -> tuple[list[PrecisionFinding], int]:
         """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
         both = self._programs.beside(case.params, case.batch)
+        case.wide["as traced"] = both  # its wide side is that program
         if flips := int(both.flips):
             both = self._programs.same_branch(case.params, case.batch)
         (narrow, _), (wide, _) = (self._named(both, case.reference, side) for side in (0, 1))

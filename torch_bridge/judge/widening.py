@@ -21,7 +21,8 @@ from jax._src.lax import lax as jax_lax  # for one function alone, and only if i
 from jax.extend.core import ClosedJaxpr
 
 from funcsgd.double import doubles
-from torch_bridge.judge.evaluator import CannotWiden, Evaluator, to_wide, wide_dtype
+from torch_bridge.judge.evaluator import Evaluator
+from torch_bridge.judge.lanes import CannotWiden, to_wide, wide_dtype
 
 Reading: TypeAlias = Literal["retraced", "as traced", "as written"]
 """What a Python number in the function is in float64: the double that it was, where the function can be traced again

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.parity.envelope import distance, wide
-from torch_bridge.parity.trace import PHASES, Array, Trace, name_of, phase_of
+from torch_bridge.parity.trace import PHASES, SCALARS, Array, Trace, name_of, phase_of
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def _pair(reference: Trace, candidate: Trace, key: str, step: int) -> tuple[Arra
         return left, right
     if left.shape != right.shape:
         raise ValueError(f"{key} has shape {left.shape} in one trace and {right.shape} in the other")
-    if phase_of(key) == "learning_rate" and _is_real_floating(right.dtype):
-        left = left.astype(right.dtype)  # torch keeps a double, and casts it once when it meets the parameters
+    if phase_of(key) in SCALARS and _is_real_floating(right.dtype):
+        left = left.astype(right.dtype)  # torch keeps a double, and casts it once where it meets the parameters
     return left, right
 
 

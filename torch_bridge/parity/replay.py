@@ -10,10 +10,11 @@ import numpy as np
 import optax
 
 from torch_bridge.parity.builder import TraceBuilder
+from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.envelope import Envelope, distance, one_ulp
 from torch_bridge.parity.shaking import shaken
 from torch_bridge.parity.steps import Carry, StepFunction, compiled_step, optax_step
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
+from torch_bridge.parity.trace import SCALARS, Array, Step, Trace, in_phase, phase_of
 from torch_bridge.translate.states import with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights, same_weights
 
@@ -61,7 +62,7 @@ class Replay:
             step = optax_step(tx, loss_fn)
         assert step is not None  # _check saw to it
         self.state = state
-        self._step = jax.jit(step) if tx is None else compiled_step(tx, loss_fn)
+        self._step = compiled(step) if tx is None else compiled_step(tx, loss_fn)
         self._shadow_step = jax.jit(jax.vmap(shaken(step), in_axes=(0, 0, None)))
         self._shadows = shadows
         self._shadow_states = _copies(state, shadows) if shadows else None
@@ -143,9 +144,9 @@ class Replay:
         for phase, value in observed.items():
             if phase == "started":
                 continue
-            if phase == "learning_rate":
-                rates = value if isinstance(value, list | tuple) else [value]
-                values |= {f"learning_rate/{i}": np.asarray(rate) for i, rate in enumerate(rates)}
+            if phase in SCALARS:
+                numbers = value if isinstance(value, list | tuple) else [value]
+                values |= {f"{phase}/{i}": np.asarray(number) for i, number in enumerate(numbers)}
             elif phase in ("loss", "data"):
                 values[phase] = np.asarray(value)
             else:

@@ -7,6 +7,7 @@ import numpy as np
 
 from torch_bridge.parity.compare import Difference, Quantity, compare_quantities, first_difference
 from torch_bridge.parity.envelope import Envelope
+from torch_bridge.parity.sentence import comparison_sentence
 from torch_bridge.parity.trace import PHASES, Array, Trace, phase_of
 
 
@@ -56,8 +57,6 @@ class Comparison:
         return {**asdict(self), "identical": self.identical}
 
     def __str__(self) -> str:
-        from torch_bridge.render.sentence import comparison_sentence
-
         return comparison_sentence(self)
 
 

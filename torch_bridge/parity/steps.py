@@ -9,8 +9,9 @@ import optax
 
 import funcsgd
 from funcsgd import AverageState, ScaleBySchedulersState, observing
+from torch_bridge.parity.distinct import compiled
 from torch_bridge.parity.trace import PHASES
-from torch_bridge.translate.states import merge, momentum_buffers, nodes_of
+from torch_bridge.translate.states import hyperparameters, merge, moments, momentum_buffers, nodes_of
 
 Carry: TypeAlias = Any
 StepFunction: TypeAlias = Callable[[Carry, Any], tuple[Carry, Mapping[str, Any]]]
@@ -22,8 +23,7 @@ def compiled_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any]
     """Return `optax_step` compiled, the same program for the same rule and loss function: runs are often compared
     again.
     """
-    step: StepFunction = jax.jit(optax_step(tx, loss_fn))
-    return step
+    return compiled(optax_step(tx, loss_fn))
 
 
 def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None) -> StepFunction:
@@ -60,6 +60,7 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         observed |= phases_of(seen, params)
         if (momentum := momentum_buffers(opt_state, params)) is not None:
             observed["momentum"], observed["started"] = momentum
+        observed |= moments(opt_state, params) | hyperparameters(opt_state)
         observed["parameter"] = params
         if nodes_of(opt_state, AverageState):
             observed["average"] = funcsgd.averaged_params(opt_state, params)

@@ -23,16 +23,20 @@ PHASES = (
     "loss",
     "gradient",
     "clip",
+    "weight_decay_in_force",
     "weight_decay",
     "momentum_in_force",
     "momentum",
+    "first_moment",
+    "second_moment",
     "metric",
     "learning_rate",
     "parameter",
     "average",
 )
 """The phases of a step in causal order; a difference belongs to the first one that shows it. "momentum" are the
-buffers, "momentum_in_force" the factor, which a schedule may set; "metric" is what a ReduceLROnPlateau was last given.
+buffers, "momentum_in_force" and "weight_decay_in_force" the factors, which a schedule may set; the moments are those of
+Adam and its kin, which a replay shows; "metric" is what a ReduceLROnPlateau was last given.
 """
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -47,6 +51,9 @@ _DTYPES = {
     "U32": np.uint32, "I64": np.int64, "U64": np.uint64, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
     "F32": np.float32, "F64": np.float64, "C64": np.complex64,
 }  # fmt: skip
+
+SCALARS = ("weight_decay_in_force", "momentum_in_force", "learning_rate")
+"""The phases that hold one number for each parameter group."""
 
 
 def phase_of(key: str) -> str:

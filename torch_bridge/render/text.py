@@ -6,10 +6,11 @@ from rich.text import Text
 
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.report import Report, Verdict
-from torch_bridge.judge.rules import RuleFinding
+from torch_bridge.judge.rule_findings import RuleFinding
+from torch_bridge.judge.sentence import sentence
 from torch_bridge.parity.compare import Difference
 from torch_bridge.parity.report import Comparison
-from torch_bridge.render.sentence import comparison_sentence, sentence
+from torch_bridge.parity.sentence import comparison_sentence
 
 STYLES: dict[Verdict, str] = {
     "bitwise": "green",

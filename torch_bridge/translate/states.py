@@ -105,3 +105,71 @@ def with_averages(opt_state: optax.OptState, averages: Any) -> optax.OptState:
         return node._replace(average=averages) if isinstance(node, AverageState) else node
 
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, AverageState))
+
+
+def moments(opt_state: optax.OptState, params: Any) -> dict[str, Any]:
+    """Return the moments of Adam and its kin in a state, found by the names of their fields.
+
+    Args:
+        opt_state: any optax state; states with a field ``mu``, ``ema`` (first moments) or ``nu`` (second moments).
+        params: the parameters that the state was made for.
+
+    Returns:
+        ``"first_moment"`` and ``"second_moment"``, as far as they are there: trees with the structure of ``params``,
+        None at leaves without one.
+    """
+    found = {"first_moment": ("mu", "ema"), "second_moment": ("nu",)}
+    structure = jax.tree.structure(params)
+    trees: dict[str, Any] = {}
+    for phase, fields in found.items():
+        nodes = [getattr(node, field) for field in fields for node in _with_field(opt_state, field)]
+        partial = [node for node in nodes if _is_like(structure, node)]
+        if partial:
+            trees[phase] = merge(params, partial)
+    return trees
+
+
+def hyperparameters(opt_state: optax.OptState) -> dict[str, list[jax.Array]]:
+    """Return the factors of momentum and weight decay that ``optax.inject_hyperparams`` keeps in a state.
+
+    Args:
+        opt_state: any optax state.
+
+    Returns:
+        ``"momentum_in_force"`` and ``"weight_decay_in_force"``, as far as they are there: scalars, in the order of the
+        state.
+    """
+    values: dict[str, list[jax.Array]] = {}
+    for node in _with_field(opt_state, "hyperparams"):
+        inside = node.hyperparams
+        traced = isinstance(node.inner_state, optax.TraceState)
+        for phase, value in (
+            ("momentum_in_force", inside.get("momentum", inside.get("decay") if traced else None)),
+            ("weight_decay_in_force", inside.get("weight_decay")),
+        ):
+            if value is not None:
+                values.setdefault(phase, []).append(jnp.asarray(value))
+    return values
+
+
+def _with_field(opt_state: optax.OptState, field: str) -> list[Any]:
+    """Named tuples with a field, outermost first; what they hold is searched too."""
+
+    def is_it(node: Any) -> bool:
+        return isinstance(node, tuple) and field in getattr(node, "_fields", ())
+
+    found = []
+    for node in jax.tree.leaves(opt_state, is_leaf=is_it):
+        if is_it(node):
+            found.append(node)
+            for inner in node:
+                found += _with_field(inner, field)
+    return found
+
+
+def _is_like(structure: Any, tree: Any) -> bool:
+    try:
+        structure.flatten_up_to(tree)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -10,8 +10,8 @@ import pytest
 import funcsgd
 import torch_bridge
 from tests.torch_bridge.small_run import DATA, loss_fn, recorded
+from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
-from torch_bridge.render.sentence import sentence
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 
@@ -92,16 +92,68 @@ def test_batches_in_another_order_are_a_difference_of_data(trace):
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
-def test_a_step_function_is_asked_at_the_first_step(trace, factor):
+def test_a_step_function_without_its_parameters_is_asked_at_the_first_step(trace, factor):
     start = {name: jnp.asarray(trace.initial[f"parameter/{name}"]) for name in trace.static["shapes"]}
 
     def step(params, batch):
         loss, gradient = jax.value_and_grad(lambda p: loss_fn(p, batch) * factor)(params)
-        return params, {"loss": loss, "gradient": gradient}
+        return params, {"loss": loss, "gradient": gradient}  # it trains nothing, and reports no parameters
 
     report = torch_bridge.check(trace, step=step, state=start, data=DATA)
     assert report.verdict == ("same function" if factor == 1 else "different"), report
     assert report.asked == (0,)
+
+
+def step_function(*, factor=1.0, momentum=0.9, decay=1e-2, rate=0.1, late=False, jitted=False, hide=False):
+    """The run as one function with a state of its own: a counter, parameters and buffers."""
+
+    def step(state, batch):
+        count, params, buffers = state
+        loss, gradient = jax.value_and_grad(lambda p: loss_fn(p, batch) * factor)(params)
+        m = jnp.where(count >= 2, momentum * (1 + 1e-6), momentum) if late else momentum
+        buffers = jax.tree.map(lambda b, g, p: m * b + (g + decay * p), buffers, gradient, params)
+        params = jax.tree.map(lambda p, b: p - rate * b, params, buffers)
+        observed = {"loss": loss, "gradient": gradient, "parameter": params}
+        return (count + 1, params, buffers), observed if hide else {**observed, "momentum": buffers}
+
+    return jax.jit(step) if jitted else step
+
+
+def stepped(trace, **options):
+    start = {name: jnp.asarray(trace.initial[f"parameter/{name}"]) for name in trace.static["shapes"]}
+    state = (jnp.array(0), start, jax.tree.map(jnp.zeros_like, start))
+    return torch_bridge.check(trace, step=step_function(**options), state=state, data=DATA)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_step_function_is_asked_at_every_step_with_a_twin(trace, jitted):
+    report = stepped(trace, jitted=jitted)
+    assert report.verdict == "same function", report
+    assert report.asked == report.ruled == tuple(sorted(trace.twins))
+    assert len(report.asked) > 1
+    assert [note for note in report.notes if not note.startswith("Layers")] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "phase"),
+    [
+        ({"factor": 1 + 1e-6}, 0, "loss"),
+        ({"decay": 1.00001e-2}, 0, "weight_decay"),
+        ({"rate": 0.1000001}, 0, "learning_rate"),
+        ({"momentum": 0.9000009}, 1, "momentum"),
+        ({"late": True}, 2, "momentum"),
+    ],
+)
+def test_small_faults_of_a_step_function_are_found(trace, fault, step, phase):
+    report = stepped(trace, **fault)
+    assert (report.verdict, report.difference.step, report.difference.phase) == ("different", step, phase), report
+
+
+def test_a_step_function_that_hides_its_buffers_is_told_what_was_not_asked(trace):
+    report = stepped(trace, hide=True)
+    assert (report.verdict, report.ruled) == ("same function", (0,))
+    assert "reports no momentum" in report.notes[0]
+    assert report.asked == tuple(sorted(trace.twins))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import dataclasses
 
 from torch_bridge.judge.report import Difference, Precision, Report
+from torch_bridge.judge.sentence import sentence
 from torch_bridge.parity.compare import Difference as Bits
 from torch_bridge.parity.report import Comparison, PhaseRow
-from torch_bridge.render.sentence import comparison_sentence, describe, sentence
+from torch_bridge.parity.sentence import comparison_sentence, describe
 
 
 def test_each_verdict_in_one_sentence():

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from torch_bridge.judge.evaluator import CannotWiden
+from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.widening import beside, widened
 
 X = np.random.default_rng(0).standard_normal((2, 6, 6)).astype(np.float32)

@@ -1,11 +1,14 @@
-"""Findings in one sentence each."""
+"""A verdict in one sentence."""
 
-from torch_bridge.judge.report import Report
-from torch_bridge.parity.compare import Difference
-from torch_bridge.parity.report import Comparison
+from typing import TYPE_CHECKING
+
+from torch_bridge.parity.sentence import describe
+
+if TYPE_CHECKING:
+    from torch_bridge.judge.report import Report
 
 
-def sentence(report: Report) -> str:
+def sentence(report: "Report") -> str:
     """Return a report's verdict in one sentence."""
     if report.verdict == "bitwise":
         return f"identical in every bit, {report.n_steps} steps"
@@ -23,7 +26,7 @@ def sentence(report: Report) -> str:
     return f"the same function{_how_asked(report)}{_precision(report)}{_discontinuities(report)}"
 
 
-def _different(report: Report) -> str:
+def _different(report: "Report") -> str:
     d = report.difference
     assert d is not None
     element = f"[{', '.join(map(str, d.index))}]" if d.index else ""
@@ -34,7 +37,7 @@ def _different(report: Report) -> str:
     )
 
 
-def _cause(report: Report) -> str:
+def _cause(report: "Report") -> str:
     assert report.difference is not None
     constants = report.difference.constants
     if len(constants) != 1:
@@ -44,7 +47,7 @@ def _cause(report: Report) -> str:
     return f"{words} is off by {change:+.2e} relative to torch's"
 
 
-def _how_asked(report: Report) -> str:
+def _how_asked(report: "Report") -> str:
     if not report.asked:
         return ""
     steps = "1 step" if len(report.asked) == 1 else f"{len(report.asked)} steps"
@@ -52,7 +55,7 @@ def _how_asked(report: Report) -> str:
     return f": in float64 loss and gradients agree to {furthest:.0e} at {steps}"
 
 
-def _precision(report: Report) -> str:
+def _precision(report: "Report") -> str:
     if not report.precisions:
         return ""
     worst = max(report.precisions, key=lambda p: p.factor)
@@ -62,39 +65,10 @@ def _precision(report: Report) -> str:
     )
 
 
-def _discontinuities(report: Report) -> str:
+def _discontinuities(report: "Report") -> str:
     n = report.discontinuities
     return f"; {n} differ at a discontinuity alone" if n else ""
 
 
 def _factor(factor: float) -> str:
     return "which is not finite" if factor == float("inf") else f"{factor:,.0f} times as large"
-
-
-def describe(phase: str, name: str) -> str:
-    """Return a quantity in words: ``"momentum of 0.weight"``."""
-    words = {"forward": "output"}.get(phase, phase.replace("_", " "))
-    if not name:
-        return words
-    return f"{words} of {'group ' if phase in ('learning_rate', 'momentum_in_force') else ''}{name}"
-
-
-def comparison_sentence(comparison: Comparison) -> str:
-    """Return in one sentence how two runs differ in bits."""
-    prefix = f"{comparison.drive}: " if comparison.drive else ""
-    values = sum(row.values for row in comparison.rows)
-    if comparison.first is None:
-        return f"{prefix}identical in every bit, {comparison.n_steps} steps, {values:,} values."
-    differing = sum(row.differing for row in comparison.rows)
-    share = f"{differing / values:.0%} of the values differ" if values else "digests differ"
-    first = comparison.first
-    return f"{prefix}{share}, {comparison.n_steps} steps, first at step {first.step} in {_element(first)}."
-
-
-def _element(d: Difference) -> str:
-    where = describe(d.phase, d.name)
-    if d.reference is None or d.candidate is None:
-        return where
-    element = f"[{', '.join(map(str, d.index))}]" if d.index else ""
-    apart = "of another dtype" if d.ulps is None else f"{d.ulps:,} ulps apart"
-    return f"{where}{element}: torch {d.reference:.9g}, JAX {d.candidate:.9g}, {apart}"

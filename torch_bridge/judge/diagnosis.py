@@ -1,0 +1,55 @@
+"""What a check has found, gathered until the verdict."""
+
+from dataclasses import dataclass, field
+
+from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
+from torch_bridge.judge.rule_findings import RuleFinding
+from torch_bridge.judge.twins import TwinFindings
+from torch_bridge.parity.report import Comparison
+from torch_bridge.parity.trace import Trace
+
+
+@dataclass
+class Diagnosis:
+    """What has been found so far."""
+
+    drives: dict[str, Comparison] = field(default_factory=dict)
+    runs: dict[str, Trace] = field(default_factory=dict)
+    twins: TwinFindings | None = None
+    line: str = ""
+    asked: tuple[int, ...] = ()
+    rules: list[RuleFinding] = field(default_factory=list)
+    others: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def report(self, n_steps: int, allow_imprecise: bool) -> Report:
+        """Return the verdict on what was found."""
+        functions = self.twins.functions if self.twins else ()
+        precisions = precisions_of(self.twins.precisions) if self.twins else ()
+        difference = first_difference(functions, self.rules, self.others)
+        imprecision = first_imprecision(precisions)
+        verdict: Verdict = "same function"
+        if difference is not None:
+            verdict = "different"
+        elif imprecision is not None:
+            verdict = "imprecise"
+        elif all(comparison.identical for comparison in self.drives.values()):
+            verdict = "bitwise"
+        return Report(
+            verdict=verdict,
+            n_steps=n_steps,
+            asked=self.asked,
+            ruled=tuple(sorted({finding.step for finding in self.rules})),
+            difference=difference,
+            imprecision=imprecision,
+            line=self.line,
+            functions=functions,
+            rules=tuple(self.rules),
+            precisions=precisions,
+            discontinuities=sum(f.discontinuous for f in functions),
+            flips=self.twins.flips if self.twins else 0,
+            drives=self.drives,
+            runs=self.runs,
+            notes=tuple(self.notes),
+            allow_imprecise=allow_imprecise,
+        )

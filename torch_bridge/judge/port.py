@@ -1,0 +1,198 @@
+"""The JAX side of a check: its rule, its free run and its loss, each asked its question."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from torch_bridge.judge.diagnosis import Diagnosis
+from torch_bridge.judge.findings import norm
+from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.numbers import scalar_differences
+from torch_bridge.judge.report import first_imprecision, precisions_of
+from torch_bridge.judge.rule_findings import HELD
+from torch_bridge.judge.rules import RuleJudge
+from torch_bridge.judge.step_function import StepRuleJudge, StepStates
+from torch_bridge.judge.twins import Programs, TwinJudge
+from torch_bridge.parity.envelope import distance
+from torch_bridge.parity.replay import Replay, indices_of
+from torch_bridge.parity.report import compare
+from torch_bridge.parity.steps import Carry, StepFunction
+from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
+from torch_bridge.translate.weights import Weights, same_weights
+
+LARGE = 2**28
+"""Bytes of a trace from which on the port's own traces hold digests."""
+
+SAMPLE = 2**14
+"""Elements of an array by which its distance is estimated, to choose the steps that are asked about."""
+
+
+@dataclass
+class Port:
+    """The JAX side, as `check` was given it."""
+
+    trace: Trace
+    tx: optax.GradientTransformation | None
+    loss_fn: Callable[[Any, Any], jax.Array] | None
+    weights: Weights | None
+    opt_state: optax.OptState | None
+    step: StepFunction | None
+    state: Carry
+    batch: Callable[[int, Any], Any]
+    order: Sequence[Array] | None
+    progress: Callable[[], None]
+    states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps that are asked about
+    ruled: Sequence[int] | None = None  # the steps at which its rule can be asked; None are all of those
+
+    def update(self, found: Diagnosis) -> None:
+        """Feed torch's gradients to the rule; where its bits are not torch's, ask in float64."""
+        assert self.tx is not None
+        trace, weights = self.trace, self._weights()
+        side = Replay(
+            trace.initial, self.tx, drive="update", weights=self.weights, opt_state=self.opt_state,
+            digest_every=self._digest_every(),
+        )  # fmt: skip
+        judge = RuleJudge(trace, self.tx, weights)
+        twins, furthest, differed = set(trace.twins), 0.0, False
+        for t in range(trace.n_steps):
+            recorded, before = trace.step(t), side.state
+            values = side.step({}, recorded)
+            off = _furthest(recorded, values)
+            # Each step whose distance stands out from those that were asked about, and the steps with twins.
+            if off > 0 and (not differed or t in twins or off > 4 * furthest):
+                differed, furthest = True, max(furthest, off)
+                self._judge_rule(found, judge, t, before[1], recorded, values)
+            self.progress()
+        replayed = side.trace()
+        found.runs["update"], found.drives["update"] = replayed, compare(trace, replayed)
+        found.others += scalar_differences(trace, replayed)
+
+    def _judge_rule(
+        self, found: Diagnosis, judge: RuleJudge, t: int, opt_state: Any, recorded: Step, values: Step
+    ) -> None:
+        rates = [key for key in values if phase_of(key) == "learning_rate"]
+        same_rate = bool(rates) and all(
+            key in recorded and np.isclose(values[key], recorded[key], rtol=2 * HELD, atol=0) for key in rates
+        )
+        try:
+            found.rules += judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
+        except CannotWiden as error:
+            note = f"The update rule could not be asked in float64: {error}."
+            found.notes += [note] * (note not in found.notes)
+
+    def free(self, found: Diagnosis, shadows: int) -> None:
+        """Run the port alone, from the first state; keep a step function's states where it will be asked."""
+        side = Replay(
+            self.trace.initial, self.tx, drive="free", loss_fn=self.loss_fn, weights=self.weights,
+            opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
+            digest_every=self._digest_every(),
+        )  # fmt: skip
+        asked = self._asked() if self.step is not None else ()
+        for t in range(self.trace.n_steps):
+            recorded = self.trace.step(t)
+            if t in asked:
+                self.states[t] = side.state
+            side.step({}, recorded, self.batch(t, indices_of(recorded) if self.order is None else self.order[t]))
+            self.progress()
+        replayed = side.trace()
+        found.runs["free"] = replayed
+        found.drives["free"] = compare(self.trace, replayed)
+        if self.tx is None:
+            found.others += scalar_differences(self.trace, replayed)
+
+    def twins(self, found: Diagnosis, programs: Programs) -> None:
+        """Ask about loss and gradient in float64, at the steps with twins."""
+        reasons = self.trace.static.get("twins", {}).get("reasons", {})
+        found.notes += [f"Step {step} has no float64 twin: {reason}" for step, reason in reasons.items()]
+        if not self.trace.twins:
+            found.notes.append(
+                "The trace holds no float64 twins: torch's own values were held against the port in float64, so that "
+                "what is as small as torch's rounding error cannot be seen. Record with twins."
+            )
+        steps = self._asked()
+        judge = TwinJudge(programs, self._weights())
+        try:
+            if self.step is not None:
+                steps = self._bring_to_torchs(found, steps)
+                self._judge_step_rule(found, steps)
+            found.twins = judge.judge(self.trace, self._batch, steps, self.states if self.step is not None else None)
+            if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
+                found.line = judge.culprit(self.trace, self._batch(steps[0]), steps[0])
+        except CannotWiden as error:
+            found.notes.append(f"Loss and gradient could not be asked in float64: {error}.")
+            return
+        found.asked = tuple(steps)
+        if found.twins.unmatched:
+            found.notes.append(f"Layers that the port does not name: {', '.join(found.twins.unmatched)}.")
+
+    def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
+        """Put torch's values into the states of a step function; without a place for them the first step remains."""
+        assert self.step is not None
+        # The first state is the port's own: that it is torch's is part of the question.
+        places = StepStates(self.step, self.state, self._batch(0), self._weights())
+        if not places.found("parameter"):
+            found.notes.append(
+                "The step function was asked in float64 at the first step alone: what it reports as its parameters is "
+                "not what it hands on in its state."
+            )
+            return [0]
+        self.states |= {t: places.at(self.states[t], self.trace.before(t)) for t in steps if t > 0}
+        buffers = any(phase_of(key) == "momentum" for key in self.trace.steps)
+        if buffers and not places.found("momentum"):
+            found.notes.append(
+                "The rule of the step function was asked in float64 at the first step alone: it reports no momentum "
+                "that it hands on in its state."
+            )
+            self.ruled = (0,)
+        return list(steps)
+
+    def _judge_step_rule(self, found: Diagnosis, steps: Sequence[int]) -> None:
+        assert self.step is not None
+        judge = StepRuleJudge(self.trace, self.step, self._weights())
+        for t in steps if self.ruled is None else self.ruled:
+            found.rules += judge.judge(t, self.states[t], self._batch(t))
+
+    def _asked(self) -> list[int]:
+        """The steps that are asked about loss and gradient; a step function's first one is always among them."""
+        steps = sorted(self.trace.twins) or list(range(min(3, self.trace.n_steps)))
+        return steps if self.step is None or 0 in steps else [0, *steps]
+
+    def _batch(self, t: int) -> Any:
+        return self.batch(t, indices_of(self.trace.step(t)))
+
+    def _digest_every(self) -> int | None:
+        """Of a large run only digests and the last step are kept: it may well fill half of the memory already."""
+        size = sum(np.asarray(rows).nbytes for rows in self.trace.steps.values())
+        return self.trace.n_steps if size > LARGE else None
+
+    def _weights(self) -> Weights:
+        return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))
+
+
+def _furthest(recorded: Step, values: Step) -> float:
+    """How far a step is off, relative to the step itself; 0 if no bit differs.
+
+    Of a large array every k-th element is looked at, and the rest only if those are equal.
+    """
+    off = 0.0
+    for key, value in values.items():
+        if phase_of(key) not in ("momentum", "parameter", "average") or key not in recorded:
+            continue
+        reference = recorded[key]
+        stride = 1 + reference.size // SAMPLE
+        some, other = (np.asarray(x).flat[::stride] for x in (reference, value))
+        if not _same_bits(some, other) or (stride > 1 and not _same_bits(reference, value)):
+            off = max(off, distance(some, other) / (norm(some) or 1.0), 1e-300)
+    return off
+
+
+def _same_bits(reference: Array, value: Array) -> bool:
+    if reference.dtype != value.dtype or reference.shape != value.shape:
+        return False
+    bits = f"u{reference.dtype.itemsize}"
+    left, right = (np.ascontiguousarray(x).view(bits) for x in (reference, value))
+    return bool(np.array_equal(left, right))

@@ -1,0 +1,130 @@
+"""What was found of an update rule in one quantity of one step, and the constants that explain it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from torch_bridge.judge.findings import SPARE, norm, unit_roundoff
+from torch_bridge.judge.recipe import Columns, Ideal
+from torch_bridge.parity.trace import Array
+
+HELD = 4 * unit_roundoff(np.float32)
+"""The largest relative change of a hyperparameter that comes of holding it, and computing with it, in float32;
+parameters of a narrower type hold theirs in that type."""
+
+_PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "lr": "learning_rate"}
+_COLLINEAR = 1e-14  # directions of the fit below this share of the largest, squared, are left out
+
+
+@dataclass(frozen=True)
+class RuleFinding:
+    """How far two rules are apart in one quantity of one parameter at one step, both in float64 from equal states.
+
+    Attributes:
+        step: from 0.
+        phase: the first phase that shows it; where a hyperparameter explains the difference, the one it belongs to.
+        name: the parameter by its torch name.
+        distance: 2-norm of the difference over the 2-norm of torch's value (of the update, for the parameter).
+        limit: what rounding in float64, and constants held in the parameters' dtype, explain of it.
+        same: True if the rules agree here.
+        constants: relative changes of torch's hyperparameters that turn its value into the candidate's, if any do:
+            ``{"weight_decay": -0.5}`` for a decay of half torch's. The learning rate's is relative to its largest
+            value.
+        index: the element furthest off, in torch's layout.
+        reference: torch's value there.
+        candidate: JAX's value there.
+    """
+
+    step: int
+    phase: str
+    name: str
+    distance: float
+    limit: float
+    same: bool
+    constants: Mapping[str, float] = field(default_factory=dict)
+    index: tuple[int, ...] = ()
+    reference: float = 0.0
+    candidate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is known of a parameter beside its values.
+
+    Attributes:
+        size: 2-norm of the terms that make the quantity, from which its rounding follows.
+        roundoff: unit roundoff of the type in which the rule holds its constants.
+        innocent: hyperparameters that were seen to be torch's, and explain no difference.
+        rounded: torch's value is known as a rounded one alone.
+    """
+
+    size: float
+    roundoff: float
+    innocent: frozenset[str]
+    rounded: bool
+
+
+def rule_finding(step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale) -> RuleFinding:
+    """Compare a rule's quantity in float64 with torch's, and fit what differs by changes of the hyperparameters."""
+    reference, value = np.asarray(ideal.value, np.float64), np.asarray(value, np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = value - reference
+    size, u, u64 = scale.size, scale.roundoff, unit_roundoff(np.float64)
+    own = norm(reference)
+    own = own if 0 < own < np.inf else size or 1.0
+    rounding = SPARE * u64 * max(size, own)
+    rounding = max(rounding, 8 * u * max(size, own)) if scale.rounded else rounding
+    held = 4 * u if u > u64 else SPARE * u
+    distance, allowed = norm(gap), rounding
+    constants: dict[str, float] = {}
+    rest = 0.0
+    if distance > rounding:
+        columns = {key: np.ravel(column) for key, column in ideal.columns().items()}
+        sizes = {key: norm(column) for key, column in columns.items()}
+        allowed += held * sum(sizes.values())
+        columns = {key: column for key, column in columns.items() if sizes[key] * HELD > rounding * 1e-6}
+        constants, rest = fitted(gap, columns, sizes)
+    explained = rest <= rounding
+    same = distance <= rounding or (explained and all(abs(change) <= held for change in constants.values()))
+    off = {key: change for key, change in constants.items() if abs(change) > held} if explained else {}
+    off = {} if off.keys() & scale.innocent else off
+    where = phase
+    if not same and len(off) == 1:
+        where = _PHASE_OF[next(iter(off))]
+    index = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(gap), nan=np.inf))), gap.shape)
+    return RuleFinding(
+        step, where, name, distance / own, allowed / own, same, {} if same else off,
+        tuple(int(i) for i in index), float(reference[index]), float(value[index]),
+    )  # fmt: skip
+
+
+def average_finding(step: int, name: str, torch: Array, value: Array) -> RuleFinding:
+    """An average is a contraction: torch's own value is as good as its rounding, a few units in the last place."""
+    reference, value = np.asarray(torch, np.float64), np.asarray(value, np.float64)
+    gap, size = np.abs(value - reference), norm(np.asarray(torch, np.float64)) or 1.0
+    distance, limit = norm(gap) / size, 8 * unit_roundoff(torch.dtype)
+    index = np.unravel_index(int(np.argmax(gap)), gap.shape)
+    return RuleFinding(
+        step, "average", name, distance, limit, distance <= limit, {},
+        tuple(int(i) for i in index), float(reference[index]), float(value[index]),
+    )  # fmt: skip
+
+
+def fitted(gap: Array, columns: Columns, sizes: Mapping[str, float]) -> tuple[dict[str, float], float]:
+    """Least squares of a gap by columns of norms ``sizes``; the changes, and the norm of what is left.
+
+    By normal equations, refined once by the residual: a tall matrix of two or three columns is only passed over, where
+    its QR factors would cost as much as the whole step. The residual is that of the solution as it stands, so that
+    what was lost to the squared condition counts as unexplained.
+    """
+    gap = np.ravel(gap)
+    if not columns or not np.isfinite(gap).all():
+        return {}, norm(gap)
+    rows = np.stack([column / sizes[key] for key, column in columns.items()])
+    square = rows @ rows.T
+    solution, rest = np.zeros(len(rows)), gap
+    for _ in range(2):
+        solution = solution + np.linalg.lstsq(square, rows @ rest, rcond=_COLLINEAR)[0]
+        rest = gap - solution @ rows
+    return {key: float(x) / sizes[key] for key, x in zip(columns, solution, strict=True)}, norm(rest)

@@ -1,0 +1,141 @@
+"""A step function at any step of a recorded run: its state brought to torch's, its rule in float64."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.rule_findings import RuleFinding
+from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
+from torch_bridge.judge.widening import Reading, widened
+from torch_bridge.parity.steps import Carry, StepFunction
+from torch_bridge.parity.trace import Trace, in_phase
+from torch_bridge.translate.weights import Weights
+
+_CALLS = ("jit", "pjit", "closed_call")
+_STATE = ("parameter", "momentum")
+
+
+class StepStates:
+    """Finds in the state of a step function the arrays that it reports, and puts torch's in their place.
+
+    What a step reports as its parameters and buffers and what it hands on in its state is one value of its program; so
+    the place of each in the state is known, whatever the state is.
+    """
+
+    def __init__(self, step: StepFunction, state: Carry, batch: Any, weights: Weights) -> None:
+        """Trace the step once, on the shapes of ``state`` and ``batch``."""
+        self._weights = weights
+        closed, (after, observed) = jax.make_jaxpr(step, return_shape=True)(state, batch)
+        atoms = [_origin(closed.jaxpr, atom) for atom in closed.jaxpr.outvars]
+        handed_on = {origin: i for i, origin in reversed(list(enumerate(atoms[: len(jax.tree.leaves(after))])))}
+        reported = jax.tree.unflatten(jax.tree.structure((after, observed)), atoms)[1]
+        names = {path: name for path, name in zip(_paths(weights.template), weights.names, strict=True)}
+        self.places: dict[str, dict[str, int | None]] = {}
+        for phase in _STATE:
+            if phase in reported:
+                leaves = jax.tree_util.tree_leaves_with_path(reported[phase], is_leaf=lambda x: isinstance(x, _Origin))
+                self.places[phase] = {names[path]: handed_on.get(origin) for path, origin in leaves if path in names}
+
+    def found(self, phase: str) -> bool:
+        """True if every array of a phase was found in the state."""
+        return bool(self.places.get(phase)) and None not in self.places[phase].values()
+
+    def at(self, state: Carry, before: Mapping[str, Any]) -> Carry:
+        """Return a state of the run with torch's parameters, and with its buffers as far as they were found.
+
+        Args:
+            state: the port's own state before the step.
+            before: torch's state before it, as `Trace.before` gives it.
+        """
+        leaves, structure = jax.tree.flatten(state)
+        for phase in _STATE:
+            if not self.found(phase):
+                continue
+            values = jax.tree.leaves(self._weights.to_jax(in_phase(before, phase), partial=True), is_leaf=_is_none)
+            for name, value in zip(self._weights.names, values, strict=True):
+                place = self.places[phase].get(name)
+                if place is not None and value is not None:
+                    leaves[place] = value
+        return jax.tree.unflatten(structure, leaves)
+
+
+class StepRuleJudge:
+    """Judges the update of a step function in float64: torch's formula on the port's own gradient is the reference."""
+
+    def __init__(self, trace: Trace, step: StepFunction, weights: Weights) -> None:
+        """Prepare the programs; nothing is compiled yet."""
+        self._trace, self._weights = trace, weights
+        readings: tuple[Reading, ...] = ("as traced", "retraced")
+        self._wide = {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in readings}
+
+    def judge(self, t: int, state: Carry, batch: Any) -> list[RuleFinding]:
+        """Compare one step's buffers and parameters.
+
+        Args:
+            t: the step's number.
+            state: what the step function begins with: torch's parameters and buffers in its own form of state.
+            batch: the step's batch.
+
+        Raises:
+            CannotWiden: the step has no float64 form.
+        """
+        best: list[RuleFinding] = []
+        refusal: CannotWiden | None = None
+        for program in self._wide.values():
+            try:
+                observed = program(state, batch).wide
+            except CannotWiden as error:
+                refusal = error
+                continue
+            if "gradient" not in observed or "parameter" not in observed:
+                return []
+            findings = self._findings(t, observed)
+            if not best or agreement(findings) > agreement(best):
+                best = findings
+            if all(finding.same for finding in findings):
+                return best
+        if not best and refusal is not None:
+            raise refusal
+        return best
+
+    def _findings(self, t: int, observed: Mapping[str, Any]) -> list[RuleFinding]:
+        before = self._trace.before(t)
+        gradients = self._weights.to_torch(observed["gradient"])
+        reference: Reference = reference_of(self._trace, t, before, gradients, offset=in_phase(before, "parameter"))
+        wide: dict[str, dict[str, Any]] = {
+            phase: self._weights.to_torch(observed[phase]) for phase in reference.ideals if phase in observed
+        }
+        wide["parameter"] = {
+            name: np.asarray(value) - np.asarray(before[f"parameter/{name}"], np.float64)
+            for name, value in wide["parameter"].items()
+        }
+        return findings_of(t, reference, wide)
+
+
+class _Origin(tuple[Any, ...]):
+    """Where a value of a program was computed: the calls on the way, and the variable."""
+
+
+def _origin(jaxpr: Any, atom: Any, path: tuple[int, ...] = ()) -> _Origin:
+    """Look through calls, whose results are other variables than what they return."""
+    for number, equation in enumerate(jaxpr.eqns):
+        if equation.primitive.name not in _CALLS or not any(atom is x for x in equation.outvars):
+            continue
+        inner = equation.params["jaxpr" if "jaxpr" in equation.params else "call_jaxpr"].jaxpr
+        result = inner.outvars[next(i for i, x in enumerate(equation.outvars) if x is atom)]
+        given = next((i for i, x in enumerate(inner.invars) if x is result), None)
+        if given is not None:
+            return _origin(jaxpr, equation.invars[given], path)
+        return _origin(inner, result, (*path, number))
+    return _Origin((path, id(atom)))
+
+
+def _paths(tree: Any) -> list[Any]:
+    return [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
