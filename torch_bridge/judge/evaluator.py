@@ -12,6 +12,7 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from jax.extend.core import Literal as JaxprLiteral
 
+from torch_bridge.judge.constants import Constants
 from torch_bridge.judge.equations import HANDLERS
 from torch_bridge.judge.lanes import CannotWiden, Lanes, as_written, differs, is_floating, to_wide, wide_dtype
 
@@ -42,6 +43,7 @@ class Evaluator:
     share: bool
     decimal: bool
     locate: float | None = None
+    constants: Constants | None = None
     lines: list[tuple[str, Any]] = field(default_factory=list)
     names: dict[str, Lanes] = field(default_factory=dict)
     flips: Any = field(default_factory=lambda: jnp.zeros((), jnp.int64))
@@ -58,9 +60,11 @@ class Evaluator:
         """Evaluate a program on its arguments."""
         jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, [])
         values: dict[Var, Lanes] = dict(zip(jaxpr.invars, operands, strict=True))
-        values.update(zip(jaxpr.constvars, map(self._constant, consts), strict=True))
+        values.update(zip(jaxpr.constvars, (self._constant(x) for x in consts), strict=True))
         for equation in jaxpr.eqns:
-            inputs = [self._constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars]
+            inputs = [
+                self._constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars
+            ]
             outputs = self._apply(equation, inputs)
             if self.locate is not None and equation.primitive.name not in _CALLS:
                 outputs = self._located(equation, inputs, outputs)
@@ -69,14 +73,18 @@ class Evaluator:
 
     def inner(self) -> "Evaluator":
         """Return an evaluator for the body of a loop: it counts flips from zero, and its names stay inside."""
-        return Evaluator(self.beside, self.share, self.decimal)  # without lines: those of a loop are its own
+        # Without lines: those of a loop are its own.
+        return Evaluator(self.beside, self.share, self.decimal, constants=self.constants)
 
-    def _constant(self, constant: Any) -> Lanes:
+    def _constant(self, constant: Any, equation: Any = None) -> Lanes:
         if isinstance(constant, JaxprLiteral):
             aval: Any = constant.aval
             constant = np.asarray(constant.val, aval.dtype)
         narrow = jnp.asarray(constant)
         wide = jnp.asarray(as_written(constant)) if self.decimal and is_floating(narrow) else to_wide(narrow)
+        if self.constants is not None and is_floating(narrow):
+            line = "" if equation is None else source_info_util.summarize(equation.source_info)
+            wide = self.constants.moved(wide, constant, line)
         return Lanes(narrow if self.beside else None, wide)
 
     def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:

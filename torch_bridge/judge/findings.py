@@ -1,6 +1,7 @@
 """What was found at one quantity of one step, and the limits by which it is judged."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes
@@ -13,6 +14,10 @@ SPARE = 1e3
 
 LARGEST = 1e-10
 """The largest relative distance that is ever put down to float64's rounding, of all gradients of a step together."""
+
+HELD = 2.0**-22
+"""The largest relative change of a hyperparameter, or a constant, that comes of holding it, and computing with it, in
+float32: four roundings. Parameters of a narrower type hold theirs in that type."""
 
 COARSE = 16.0
 """How many times the port's own rounding error torch's value may be off where there is no twin: two correct programs
@@ -35,6 +40,8 @@ class FunctionFinding:
         index: the element furthest off, in torch's layout.
         reference: torch's value there.
         candidate: JAX's value there.
+        constants: relative errors of the port's constants, ``"VALUE at LINE"``, that explain the difference, if any do.
+        held: the difference is explained by constants that float32 cannot tell from torch's.
     """
 
     step: int
@@ -46,11 +53,13 @@ class FunctionFinding:
     index: tuple[int, ...]
     reference: float
     candidate: float
+    constants: Mapping[str, float] = field(default_factory=dict)
+    held: bool = False
 
     @property
     def same(self) -> bool:
         """True if the functions agree here."""
-        return self.distance <= self.limit or self.discontinuous
+        return self.distance <= self.limit or self.discontinuous or self.held
 
 
 @dataclass(frozen=True)

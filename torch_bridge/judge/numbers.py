@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from torch_bridge.judge.findings import unit_roundoff
+from torch_bridge.judge.findings import HELD, unit_roundoff
 from torch_bridge.judge.report import Difference
-from torch_bridge.judge.rule_findings import HELD
 from torch_bridge.parity.replay import indices_of
 from torch_bridge.parity.trace import SCALARS, Array, Trace, name_of, phase_of
 

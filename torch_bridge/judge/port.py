@@ -9,11 +9,10 @@ import numpy as np
 import optax
 
 from torch_bridge.judge.diagnosis import Diagnosis
-from torch_bridge.judge.findings import norm
+from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.report import first_imprecision, precisions_of
-from torch_bridge.judge.rule_findings import HELD
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import Programs, TwinJudge

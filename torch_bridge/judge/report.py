@@ -40,7 +40,8 @@ class Difference:
         jax: the port's value there, likewise.
         distance: of the whole quantity, relative to torch's.
         limit: the distance that rounding explains.
-        constants: relative changes of torch's hyperparameters that explain the difference, if any do.
+        constants: relative errors of hyperparameters, or of constants of the loss function, ``"VALUE at LINE"``, that
+            explain the difference, if any do.
     """
 
     step: int
@@ -166,7 +167,7 @@ def first_difference(
 ) -> Difference | None:
     """Return the earliest difference: by step, then by causal order of the phases, then as found."""
     found = [
-        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit)
+        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
         for f in functions
         if not f.same
     ]

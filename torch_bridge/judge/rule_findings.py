@@ -5,13 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torch_bridge.judge.findings import SPARE, norm, unit_roundoff
+from torch_bridge.judge.findings import HELD, SPARE, norm, unit_roundoff
 from torch_bridge.judge.recipe import Columns, Ideal
 from torch_bridge.parity.trace import Array
-
-HELD = 4 * unit_roundoff(np.float32)
-"""The largest relative change of a hyperparameter that comes of holding it, and computing with it, in float32;
-parameters of a narrower type hold theirs in that type."""
 
 _PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "lr": "learning_rate"}
 _COLLINEAR = 1e-14  # directions of the fit below this share of the largest, squared, are left out

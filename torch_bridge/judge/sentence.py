@@ -23,7 +23,7 @@ def sentence(report: "Report") -> str:
             f"whose relative error is {worst.jax:.1e} in JAX and {worst.torch:.1e} in torch, {_factor(worst.factor)}"
             + (f"; most is lost at {report.line}" if report.line else "")
         )
-    return f"the same function{_how_asked(report)}{_precision(report)}{_discontinuities(report)}"
+    return f"the same function{_how_asked(report)}{_precision(report)}{_excused(report)}"
 
 
 def _different(report: "Report") -> str:
@@ -31,6 +31,7 @@ def _different(report: "Report") -> str:
     assert d is not None
     element = f"[{', '.join(map(str, d.index))}]" if d.index else ""
     apart = f", relative distance {d.distance:.1e} where rounding explains {d.limit:.0e}" if d.limit else ""
+    apart += ", too small to show in float32" if 0 < d.distance < 2**-28 else ""
     return (
         f"different, first at step {d.step} of {report.n_steps} (from 0), in {describe(d.phase, d.name)}{element}: "
         f"torch {d.torch:.9g}, JAX {d.jax:.9g}{apart}"
@@ -44,6 +45,7 @@ def _cause(report: "Report") -> str:
         return "unknown"
     ((name, change),) = constants.items()
     words = {"lr": "the learning rate", "weight_decay": "the weight decay"}.get(name, f"the {name}")
+    words = f"the constant {name}" if name[0] in "-0123456789" else words
     return f"{words} is off by {change:+.2e} relative to torch's"
 
 
@@ -65,9 +67,10 @@ def _precision(report: "Report") -> str:
     )
 
 
-def _discontinuities(report: "Report") -> str:
-    n = report.discontinuities
-    return f"; {n} differ at a discontinuity alone" if n else ""
+def _excused(report: "Report") -> str:
+    n, held = report.discontinuities, sum(f.held for f in report.functions)
+    words = f"; {n} differ at a discontinuity alone" if n else ""
+    return words + (f"; {held} differ by constants that float32 does not tell apart" if held else "")
 
 
 def _factor(factor: float) -> str:

@@ -4,13 +4,15 @@ computed.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from torch_bridge.judge.constants import repaired
 from torch_bridge.judge.findings import (
+    HELD,
     FunctionFinding,
     PrecisionFinding,
     coarse_limits,
@@ -21,6 +23,7 @@ from torch_bridge.judge.findings import (
     unit_roundoff,
 )
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.movable import Movable
 from torch_bridge.judge.widening import Reading, Widened, beside, widened
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
 from torch_bridge.translate.weights import Weights
@@ -177,7 +180,33 @@ class TwinJudge:
             if all(finding.same for finding in functions):
                 break
         # The reading that agrees furthest down the causal order is the one that the port was written in.
-        return max(readings, key=lambda r: _agreement(r[0]))
+        functions, unmatched, reading = max(readings, key=lambda r: _agreement(r[0]))
+        if not all(finding.same for finding in functions):
+            functions = self._explained(cases, functions, reading)
+        return functions, unmatched, reading
+
+    def _explained(
+        self, cases: Sequence["_Case"], functions: list[FunctionFinding], reading: Reading
+    ) -> list[FunctionFinding]:
+        """The findings, with the constants of the port whose change would mend them, if there are such."""
+        first = next(finding.step for finding in functions if not finding.same)
+        cases = sorted(cases, key=lambda case: case.step != first)
+        movables = [Movable(self._programs.function, (case.params, case.batch), reading) for case in cases]
+        found = repaired(
+            [
+                (
+                    lambda *how, m=movable, c=case: self._named(m(*how), c.reference, side=1)[0],
+                    case.reference,
+                    case.limits,
+                )
+                for movable, case in zip(movables, cases, strict=True)
+            ],
+            movables[0].constants,
+        )
+        if found is None:
+            return functions
+        wrong = {words: 1 / (1 + move) - 1 for words, move in found.constants.items() if abs(move) > HELD}
+        return [f if f.same else replace(f, constants=wrong, held=not wrong) for f in functions]
 
     def _params(self, trace: Trace, step: int) -> Any:
         return self._weights.to_jax(in_phase(trace.before(step), "parameter"))

@@ -134,7 +134,7 @@ def _compiled(
         leaves = [np.asarray(x) if isinstance(x, int | float | bool) else x for x in leaves]
         key = structure, tuple((np.shape(x), str(x.dtype)) for x in leaves)
         if key not in programs:
-            closed, shape = _traced(function, args, reading)
+            closed, shape = traced(function, args, reading)
             # Lowered in the 64-bit mode as well: some operations make their constants there.
             with doubles():
                 programs[key] = jax.jit(functools.partial(evaluate, closed)), jax.tree.structure(shape)
@@ -152,7 +152,8 @@ def _compiled(
     return call
 
 
-def _traced(function: Callable[..., Any], args: tuple[Any, ...], reading: Reading) -> tuple[ClosedJaxpr, Any]:
+def traced(function: Callable[..., Any], args: tuple[Any, ...], reading: Reading) -> tuple[ClosedJaxpr, Any]:
+    """Return the program of a function under a reading of its numbers, and the tree of its results."""
     if reading != "retraced":
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         return closed, shape
