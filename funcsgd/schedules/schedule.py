@@ -172,7 +172,7 @@ class MomentumSchedule:
 def _wide(count: Any) -> jax.Array:
     """The count as JAX's default integer: in 64-bit mode a quotient of int32, as optimizers count, would be float32."""
     count = jnp.asarray(count)
-    return count.astype(int) if jnp.issubdtype(count.dtype, jnp.integer) else count
+    return jnp.asarray(count, int) if jnp.issubdtype(count.dtype, jnp.integer) else count
 
 
 def _like(value: Any, count: Any) -> jax.Array:
