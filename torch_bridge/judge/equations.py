@@ -63,9 +63,21 @@ def _select_and_scatter(self: "Evaluator", equation: Any, inputs: list[Lanes]) -
     return [Lanes(narrow, chosen if self.share else wide)]
 
 
+def _parts(equation: Any) -> tuple[int, int]:
+    """How many of a scan's operands are constants and carry: what it goes through has an axis more than its body sees.
+
+    Told by the shapes, since the parameters that count them differ from one JAX to another.
+    """
+    inner = getattr(equation.params["jaxpr"], "jaxpr", equation.params["jaxpr"])
+    outside, inside = equation.invars, inner.invars
+    n_through = sum(x.aval.ndim != y.aval.ndim for x, y in zip(outside, inside, strict=True))
+    n_carry = sum(x.aval.ndim == y.aval.ndim for x, y in zip(equation.outvars, inner.outvars, strict=True))
+    return len(outside) - n_through - n_carry, n_carry
+
+
 def _scan(self: "Evaluator", equation: Any, inputs: list[Lanes]) -> list[Lanes]:
     params = equation.params
-    n_consts, n_carry = params["num_consts"], params["num_carry"]
+    n_consts, n_carry = _parts(equation)
     consts, carry, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
 
     def body(state: tuple[Any, list[Lanes]], x: list[Lanes]) -> tuple[tuple[Any, list[Lanes]], list[Lanes]]:

@@ -17,12 +17,18 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src.lax import lax as jax_lax  # for one function alone, and only if it is there
 from jax.extend.core import ClosedJaxpr
 
 from funcsgd.double import doubles
 from torch_bridge.judge.evaluator import Evaluator
 from torch_bridge.judge.lanes import CannotWiden, to_wide, wide_dtype
+
+try:  # one function of JAX's own, and only if it is there
+    from jax._src.lax import lax as _LAX
+except ImportError:
+    _LAX = None  # type: ignore[assignment]
+
+_CAST = "_convert_element_type"
 
 Reading: TypeAlias = Literal["retraced", "as traced", "as written"]
 """What a Python number in the function is in float64: the double that it was, where the function can be traced again
@@ -175,7 +181,7 @@ def _casts_left_out() -> Iterator[None]:
     the finished trace alone. The precision named here is part of the key under which JAX keeps traces of compiled
     functions, so that none of these traces is ever taken for another one; it has no effect on float64.
     """
-    cast = getattr(jax_lax, "_convert_element_type", None)
+    cast = getattr(_LAX, _CAST, None)
     if cast is None:
         yield
         return
@@ -184,5 +190,5 @@ def _casts_left_out() -> Iterator[None]:
         floating = new_dtype is not None and not jnp.issubdtype(new_dtype, jax.dtypes.extended)
         return cast(operand, wide_dtype(np.dtype(new_dtype)) if floating else new_dtype, *args, **kwargs)
 
-    with mock.patch.object(jax_lax, "_convert_element_type", to_float64), jax.default_matmul_precision("F64_F64_F64"):
+    with mock.patch.object(_LAX, _CAST, to_float64), jax.default_matmul_precision("F64_F64_F64"):
         yield

@@ -22,11 +22,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def clean(name, seed, precision="float32", **options):
-    trace, data = recorded(FAMILIES[name], seed, precision=precision, **options)
+def clean(name, seed, precision="float32", steps=3, **options):
+    trace, data = recorded(FAMILIES[name], seed, steps, precision=precision, **options)
     report = diagnosed(trace, data, PORTS[name](compute=COMPUTE[precision]))
     assert report.verdict in ("bitwise", "same function"), f"{name} {precision} seed {seed} {options}: {report}"
-    assert report.asked == (0, 1, 2)
+    assert report.asked == tuple(range(steps))
     return report
 
 
@@ -38,13 +38,11 @@ def test_clean_ports_are_not_accused(name):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("precision", ["float32", "autocast"])
-def test_three_thousand_clean_ports_are_not_accused(name, precision):
-    """Two batch sizes, 125 seeds of each, a learning rate for each seed: 12 x 250 runs of three steps."""
-    for batch_size in (8, 24):
-        for seed in range(125):
-            rate = 0.002 * 1.04**seed  # up to 0.26
-            clean(name, seed, precision, batch_size=batch_size, learning_rate=rate)
+@pytest.mark.parametrize(("precision", "batch_size"), [("float32", 8), ("autocast", 24)])
+def test_three_thousand_clean_ports_are_not_accused(name, precision, batch_size):
+    """250 seeds, a learning rate for each: 12 x 250 runs of two steps; one batch size, since each is compiled."""
+    for seed in range(250):
+        clean(name, seed, precision, steps=2, batch_size=batch_size, learning_rate=0.002 * 1.02**seed)  # up to 0.28
 
 
 @pytest.mark.thorough
@@ -113,8 +111,14 @@ def test_the_smallest_wrong_constant_that_is_found(name, option):
     assert smallest_found(name, option) == -6
 
 
-IMPRECISE = [(name, fault) for name in FAMILIES for fault in FAMILIES[name].imprecise]
 HARMLESS = ("one-pass variance", "bare softmax")  # on data near zero: see the two tests below
+IMPRECISE = [("convolutions", "bfloat16 layer"), ("lstm", "float16 layer")] + [
+    (name, fault)
+    for name in FAMILIES
+    for fault in FAMILIES[name].imprecise
+    if fault not in HARMLESS and (name == "perceptron" or fault not in FAMILIES["perceptron"].imprecise)
+]
+"""Every fault of the perceptron, whose programs are small, and of the others those that are their own."""
 
 
 @pytest.mark.parametrize("fault", ["float16 softmax", "tf32"])
@@ -125,13 +129,14 @@ def test_lost_precision_is_told(fault):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("name", "fault"), [pair for pair in IMPRECISE if pair[1] not in HARMLESS])
+@pytest.mark.parametrize(("name", "fault"), IMPRECISE)
 def test_every_lost_precision_is_told(name, fault):
     report = imprecise(name, fault)
     assert report.imprecision.factor > 100, report
     narrow = FAMILIES[name].imprecise[fault].get("narrow")
     if narrow is not None and narrow[0] != "softmax":
-        assert (report.imprecision.phase, report.imprecision.name) == ("forward", narrow[0]), report
+        module = {"attention": "out"}.get(narrow[0], narrow[0])  # a function of torch shows in the module behind it
+        assert (report.imprecision.phase, report.imprecision.name) == ("forward", module), report
 
 
 def imprecise(name, fault, **options):

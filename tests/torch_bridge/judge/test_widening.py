@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from torch_bridge.judge import widening
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.widening import beside, widened
 
@@ -88,6 +89,23 @@ def test_branches_and_loops():
     np.testing.assert_allclose(widened(branched)(X).wide, expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_is_taken_apart_by_its_shapes(reverse):
+    """Constants, carries and rows of equal shapes; outputs of which some are carries alone."""
+
+    def function(x):
+        def body(carry, row):
+            total, before = carry
+            return (total + row * x[0, 0] + before, row), (total, x[1])
+
+        (total, last), (totals, copies) = lax.scan(body, (jnp.zeros(6), x[0, 1]), x[0], reverse=reverse)
+        return total.sum() + (last * totals).sum() + copies.sum()
+
+    with jax.enable_x64(True):
+        expected = function(jnp.asarray(X, jnp.float64))
+    np.testing.assert_allclose(widened(function)(X).wide, expected, rtol=1e-13)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("reading", ["retraced", "as traced", "as written"])
 def test_narrow_casts_are_left_out(dtype, reading):
@@ -107,6 +125,13 @@ def test_the_three_readings_of_a_number():
     assert widened(function, reading="as written")(one).wide == 0.1
     behind_a_cast = widened(lambda x: (x.astype(jnp.bfloat16) * 0.1).astype(x.dtype))
     assert behind_a_cast(one).wide == 0.1
+
+
+@pytest.mark.parametrize(("name", "value"), [("_LAX", None), ("_CAST", "no_such_function")])
+def test_without_jaxs_own_cast_the_finished_trace_is_widened(monkeypatch, name, value):
+    monkeypatch.setattr(widening, name, value)
+    half = widened(lambda x: (x.astype(jnp.float16) * 3).astype(x.dtype))
+    assert np.array_equal(half(X).wide, X.astype(np.float64) * 3)
 
 
 def test_traces_without_casts_are_not_kept_for_others():
