@@ -57,6 +57,7 @@ def test_the_step_of_a_fault_is_named(trace):
     assert f"first at step {guilty}" in str(report)
 
 
+@pytest.mark.thorough
 def test_without_twins_larger_faults_are_found_all_the_same(trace):
     bare = replace(trace, twins={})
     report = torch_bridge.check(bare, SGD, loss_fn=loss_fn, data=DATA)
@@ -169,6 +170,7 @@ def test_what_is_missing_is_named(trace, options, message):
         torch_bridge.check(trace, **{"tx": SGD} | options)
 
 
+@pytest.mark.thorough
 def test_what_is_not_finite_is_not_passed(trace):
     report = torch_bridge.check(trace, SGD, loss_fn=lambda p, b: loss_fn(p, b) + jnp.nan, data=DATA)
     assert report.verdict == "different"

@@ -75,16 +75,21 @@ def check(trace, loss_fn):
     return torch_bridge.check(trace, funcsgd.sgd(1e-3, momentum=0.9), loss_fn=loss_fn, data=(X, Y))
 
 
+LONG = pytest.mark.thorough
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"scale": np.float32(np.sqrt(8))},
-        {"temperature": np.float32(0.07)},
-        {"temperature": jnp.float32(0.07), "scale": jnp.sqrt(jnp.float32(WIDTH)), "eps": np.float32(1e-5)},
-        {"table": jnp.asarray(positions(np.float32))},
+        pytest.param({}, id="Python's", marks=LONG),
+        pytest.param({"scale": np.float32(np.sqrt(8))}, id="NumPy scale", marks=LONG),
+        pytest.param({"temperature": np.float32(0.07)}, id="NumPy temperature", marks=LONG),
+        pytest.param(
+            {"temperature": jnp.float32(0.07), "scale": jnp.sqrt(jnp.float32(WIDTH)), "eps": np.float32(1e-5)},
+            id="all of JAX",
+        ),
+        pytest.param({"table": jnp.asarray(positions(np.float32))}, id="a table computed in float32", marks=LONG),
     ],
-    ids=["Python's", "NumPy scale", "NumPy temperature", "all of JAX", "a table computed in float32"],
 )
 def test_a_constant_is_the_same_in_whatever_form_it_is_held(trace, options):
     if "table" in options:
@@ -93,12 +98,14 @@ def test_a_constant_is_the_same_in_whatever_form_it_is_held(trace, options):
     assert report.verdict == "same function", report
 
 
+WRONG = [("eps", 1e-3), ("eps", -1e-1), ("temperature", 1e-6), ("temperature", -1e-1)]
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [
         ("eps", 1e-6),
-        ("temperature", -1e-1),
-        *(pytest.param(*x, marks=pytest.mark.thorough) for x in [("eps", 1e-3), ("eps", -1e-1), ("temperature", 1e-6)]),
+        *(pytest.param(*x, marks=LONG) for x in WRONG),
     ],
 )
 def test_a_wrong_constant_is_found_beside_them_and_named(trace, name, error):
@@ -111,6 +118,7 @@ def test_a_wrong_constant_is_found_beside_them_and_named(trace, name, error):
     assert f"the constant {words} is off by {found:+.2e} relative to torch's" in str(report)
 
 
+@LONG
 def test_a_wrong_table_is_found_in_spite_of_the_allowance(trace):
     table = positions(np.float64)
     table[3, 2] *= 1 + 1e-4

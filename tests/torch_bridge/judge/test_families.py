@@ -97,7 +97,10 @@ def smallest_found(name, option):
     return 0
 
 
-@pytest.mark.parametrize("option", CONSTANTS["perceptron"])
+@pytest.mark.parametrize(
+    "option",
+    [pytest.param(name, marks=[pytest.mark.thorough] * bool(i)) for i, name in enumerate(CONSTANTS["perceptron"])],
+)
 def test_a_constant_off_by_a_millionth_is_found(option):
     report = wrong_constant("perceptron", option, 1e-6)
     assert (report.verdict, report.difference.step) == ("different", 0), report
@@ -121,7 +124,7 @@ IMPRECISE = [("convolutions", "bfloat16 layer"), ("lstm", "float16 layer")] + [
 """Every fault of the perceptron, whose programs are small, and of the others those that are their own."""
 
 
-@pytest.mark.parametrize("fault", ["float16 softmax", "tf32"])
+@pytest.mark.parametrize("fault", ["float16 softmax", pytest.param("tf32", marks=pytest.mark.thorough)])
 def test_lost_precision_is_told(fault):
     report = imprecise("perceptron", fault)
     assert report.imprecision.factor > 100
