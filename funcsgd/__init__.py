@@ -3,6 +3,7 @@
 from funcsgd import manifest as manifest
 from funcsgd import noisy_quadratic as noisy_quadratic
 from funcsgd.arithmetic import Exactness as Exactness
+from funcsgd.arithmetic import SquareRoot as SquareRoot
 from funcsgd.arithmetic import UnroundedUpdate as UnroundedUpdate
 from funcsgd.arithmetic import exact_arithmetic as exact_arithmetic
 from funcsgd.arithmetic import exactness as exactness
@@ -36,7 +37,10 @@ from funcsgd.line_search import observe_quadratic_step as observe_quadratic_step
 from funcsgd.line_search import scale_by_quadratic_linesearch as scale_by_quadratic_linesearch
 from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
-from funcsgd.optimizer import sgd as sgd
+from funcsgd.optimizers import AdamState as AdamState
+from funcsgd.optimizers import adam as adam
+from funcsgd.optimizers import adamw as adamw
+from funcsgd.optimizers import sgd as sgd
 from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
 from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
 from funcsgd.plateau import ReduceLROnPlateau as ReduceLROnPlateau
@@ -89,6 +93,7 @@ from funcsgd.verification import verify as verify
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
+    "AdamState",
     "AddMomentumState",
     "Average",
     "AverageState",
@@ -113,11 +118,14 @@ __all__ = [
     "ScaleByLearningRateState",
     "ScaleBySchedulersState",
     "Schedule",
+    "SquareRoot",
     "Step",
     "TrainingState",
     "UnroundedUpdate",
     "Verification",
     "WithAverageState",
+    "adam",
+    "adamw",
     "add_momentum",
     "add_weight_decay",
     "assert_bitwise",

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, compute_dtype, divided, rounded, scaled
+from funcsgd.arithmetic import divided, rounded, scaled
+from funcsgd.arithmetic import lerp as _lerp
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
 
 
@@ -168,15 +169,6 @@ def swa(*, lerp: bool = False, start: int = 0, every: int = 1, use_buffers: bool
         return _floating(a) + divided(_floating(x - a), n_averaged + 1)
 
     return _average(rule, start, every, True, use_buffers)
-
-
-def _lerp(a: jax.Array, x: jax.Array, weight: ArrayLike) -> jax.Array:
-    """``torch.lerp(a, x, weight)``: it starts from the nearer end."""
-    w = jnp.asarray(weight, compute_dtype(a.real.dtype))
-    near_a = jnp.abs(w) < 0.5
-    dtype = compute_dtype(a.dtype)
-    a, x = a.astype(dtype), x.astype(dtype)
-    return add(jnp.where(near_a, a, x), x - a, alpha=jnp.where(near_a, w, w - 1))
 
 
 def _average(rule: _Rule, start: int, every: int, copy_first: bool, use_buffers: bool) -> Average:

@@ -63,6 +63,8 @@ def _table(test: str = "test_schedules_tables.py::test_table_is_torch") -> Promi
 _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": EXECUTED, "gpu, tpu": UNVERIFIED}, "")
 
 RULES: Mapping[str, Promise] = {
+    "adam": _sums("optimizers/test_adam.py::test_parity"),
+    "adamw": _sums("optimizers/test_adam.py::test_parity"),
     "add_momentum": _sums("test_momentum.py::test_parity_of_the_buffer"),
     "add_weight_decay": _sums("test_weight_decay.py::test_parity"),
     "chained_scheduler": _table("test_schedules_tables.py::test_nests_are_torch"),

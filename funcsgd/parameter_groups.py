@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcsgd.optimizer import sgd
+from funcsgd.optimizers import sgd
 
 _TORCH_NAMES = {"lr": "learning_rate"}
 _HYPERPARAMETERS = tuple(inspect.signature(sgd).parameters)

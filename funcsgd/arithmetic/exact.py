@@ -89,6 +89,17 @@ def add_parts(high: jax.Array, low: jax.Array, c: jax.Array) -> jax.Array:
         return _rounded_once(_double(high) + _double(low), _double(c), high.dtype)
 
 
+def difference_parts(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``a - b`` as two numbers of its own dtype: ``fl(a - b)``, and what that rounding left over; 0 if not finite.
+
+    Args:
+        a: array of float32 or float64, any shape; `rounded` if it is a product in the same program.
+        b: likewise.
+    """
+    high, low = _two_sum(a, -b)
+    return high, jnp.where(jnp.isfinite(high), low, 0)
+
+
 def _rounded_once(product: jax.Array, c: jax.Array, dtype: Any) -> jax.Array:
     return lax.convert_element_type(_to_odd(*_two_sum(product, c)), dtype)
 
