@@ -42,7 +42,7 @@ from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
-from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
+from funcsgd.parameter_groups import from_groups as from_groups
 from funcsgd.plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from funcsgd.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
 from funcsgd.plateau import reduce_lr_on_plateau as reduce_lr_on_plateau
@@ -145,6 +145,7 @@ __all__ = [
     "exactness",
     "exponential_lr",
     "freeze",
+    "from_groups",
     "gauss_newton_curvature",
     "gauss_newton_product",
     "get_learning_rate",
@@ -174,7 +175,6 @@ __all__ = [
     "scale_by_schedulers",
     "sequential_lr",
     "sgd",
-    "sgd_from_groups",
     "step_lr",
     "swa",
     "swalr",
