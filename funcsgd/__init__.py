@@ -32,6 +32,7 @@ from funcsgd.hessian_diagonal import hutchinson_diagonal as hutchinson_diagonal
 from funcsgd.learning_rate import ScaleByLearningRateState as ScaleByLearningRateState
 from funcsgd.learning_rate import get_learning_rate as get_learning_rate
 from funcsgd.learning_rate import scale_by_learning_rate as scale_by_learning_rate
+from funcsgd.learning_rate import set_learning_rate as set_learning_rate
 from funcsgd.line_search import QuadraticStepState as QuadraticStepState
 from funcsgd.line_search import observe_quadratic_step as observe_quadratic_step
 from funcsgd.line_search import scale_by_quadratic_linesearch as scale_by_quadratic_linesearch
@@ -86,6 +87,7 @@ from funcsgd.training import grid as grid
 from funcsgd.training import progress_bar as progress_bar
 from funcsgd.training import sweep as sweep
 from funcsgd.training import train as train
+from funcsgd.training import train_batches as train_batches
 from funcsgd.verification import LeafDifference as LeafDifference
 from funcsgd.verification import Verification as Verification
 from funcsgd.verification import assert_bitwise as assert_bitwise
@@ -174,6 +176,7 @@ __all__ = [
     "scale_by_quadratic_linesearch",
     "scale_by_schedulers",
     "sequential_lr",
+    "set_learning_rate",
     "sgd",
     "step_lr",
     "swa",
@@ -181,6 +184,7 @@ __all__ = [
     "sweep",
     "tabulate",
     "train",
+    "train_batches",
     "update_bn",
     "verify",
     "with_average",

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.typing import ArrayLike
 
 from funcsgd.averaging import Average, AverageState
 
@@ -41,7 +42,8 @@ def with_average(tx: optax.GradientTransformation, average: Average) -> optax.Gr
 
     Returns:
         A transformation with a `WithAverageState`, whose updates are those of ``tx``. Its ``update`` needs
-        ``params``; extra arguments go to ``tx``.
+        ``params``; of the extra arguments ``average_when``, a bool or a traced one, says whether this update's
+        parameters count (they do without it), and the others go to ``tx``.
 
     Raises:
         ValueError: in ``update`` when ``params`` is missing.
@@ -71,14 +73,18 @@ def with_average(tx: optax.GradientTransformation, average: Average) -> optax.Gr
         return WithAverageState(tx.init(params), average.init(params))
 
     def update(
-        updates: optax.Updates, state: WithAverageState, params: optax.Params | None = None, **extra_args: Any
+        updates: optax.Updates,
+        state: WithAverageState,
+        params: optax.Params | None = None,
+        *,
+        average_when: ArrayLike = True,
+        **extra_args: Any,
     ) -> tuple[optax.Updates, WithAverageState]:
         if params is None:
             raise ValueError("with_average needs the parameters: call tx.update(grads, state, params)")
         updates, inner_state = tx.update(updates, state.inner_state, params, **extra_args)
-        return updates, WithAverageState(
-            inner_state, average.update(optax.apply_updates(params, updates), state.average)
-        )
+        followed = average.update(optax.apply_updates(params, updates), state.average, when=average_when)
+        return updates, WithAverageState(inner_state, followed)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

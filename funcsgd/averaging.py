@@ -34,7 +34,8 @@ class Average(NamedTuple):
 
     Attributes:
         init: ``init(params, buffers=()) -> state``; a copy, so that parameters and state can both be donated.
-        update: ``update(params, state, buffers=()) -> state``; the average is ``state.average``.
+        update: ``update(params, state, buffers=(), when=True) -> state``; the average is ``state.average``. ``when`` is
+            a condition, a bool or a traced one: where it is False, the set is passed over and only ``count`` moves on.
     """
 
     init: Callable[..., AverageState]
@@ -181,9 +182,11 @@ def _average(rule: _Rule, start: int, every: int, copy_first: bool, use_buffers:
 
         return AverageState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), copy(params), copy(buffers))
 
-    def update(params: optax.Params, state: AverageState, buffers: Any = ()) -> AverageState:
+    def update(params: optax.Params, state: AverageState, buffers: Any = (), when: ArrayLike = True) -> AverageState:
         count = optax.safe_increment(state.count)
         counts = (count > start) & ((count - start) % every == 0)
+        if when is not True:
+            counts &= jnp.asarray(when, bool)
         copies = copy_first & (state.n_averaged == 0)
 
         def average(a: jax.Array, x: ArrayLike) -> jax.Array:

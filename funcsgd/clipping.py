@@ -1,7 +1,7 @@
 """Clipping of gradients, by their total norm and by value, with torch's arithmetic."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import compute_dtype, rounded, scaled
-from funcsgd.gradient_norm import get_total_norm
+from funcsgd.gradient_norm import check_summation, get_total_norm
 from funcsgd.hyperparameters import check_scalar
+from funcsgd.per_leaf import check_trainable, per_leaf, present, with_tangent_of
 
 
 class ClipGradNormInfo(NamedTuple):
@@ -36,6 +37,7 @@ def clip_grad_norm(
     norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
     order: Sequence[str] | None = None,
+    summation: Literal["torch", "any"] = "torch",
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the gradients down where their total norm exceeds a limit.
 
@@ -55,12 +57,15 @@ def clip_grad_norm(
             them; so does this outside ``jit``. Inside, look at ``state.info.nonfinite``.
         order: the names of the parameters in torch's order; see `get_total_norm`. For a dict it is needed for equal
             bits.
+        summation: "torch" for equal bits, "any" for speed, and for gradients that are sharded over devices; see
+            `get_total_norm`.
 
     Returns:
         A transformation with a `ClipGradNormState`. Gradients of None stay None and count for nothing.
 
     Raises:
-        ValueError: at construction for a non-scalar ``max_norm``; in ``update`` for an ``order`` that does not fit.
+        ValueError: at construction for a non-scalar ``max_norm`` or an unknown ``summation``; in ``update`` for an
+            ``order`` that does not fit.
         RuntimeError: in ``update`` outside ``jit``, with torch's message, for a norm that is not finite, where
             ``error_if_nonfinite``.
 
@@ -81,9 +86,11 @@ def clip_grad_norm(
         (Array([1.4999996, 1.9999995], dtype=float32), Array(5., dtype=float32))
     """
     check_scalar("max_norm", max_norm)
+    check_summation(summation)
     norm_type = float(norm_type)
 
     def init(params: optax.Params) -> ClipGradNormState:
+        check_trainable(params)
         dtypes = [compute_dtype(p.real.dtype) for p in map(jnp.asarray, jax.tree.leaves(params))]
         dtype = jnp.result_type(*dtypes) if dtypes else jnp.dtype(jnp.float32)
         return ClipGradNormState(ClipGradNormInfo(jnp.zeros((), dtype), jnp.zeros((), bool)))
@@ -92,7 +99,8 @@ def clip_grad_norm(
         updates: optax.Updates, state: ClipGradNormState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, ClipGradNormState]:
         del params, extra_args
-        total_norm = get_total_norm(updates, norm_type, order)
+        updates = present(updates)
+        total_norm = get_total_norm(updates, norm_type, order, summation)
         nonfinite = ~jnp.isfinite(total_norm)
         if error_if_nonfinite and not isinstance(nonfinite, jax.core.Tracer) and nonfinite:
             raise RuntimeError(
@@ -100,18 +108,26 @@ def clip_grad_norm(
                 "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
                 "`error_if_nonfinite=False`"
             )
-        dtype = total_norm.dtype
-        reciprocal = rounded(1 / (total_norm + jnp.asarray(1e-6, dtype)))
-        coefficient = jnp.minimum(reciprocal * jnp.asarray(max_norm, dtype).reshape(()), 1)
-
-        def clip(g: jax.Array) -> jax.Array:
-            clipped = scaled(g, coefficient)
-            return jnp.where(nonfinite, g, clipped) if error_if_nonfinite else clipped
-
+        coefficient = _coefficient(total_norm, max_norm=max_norm)
+        kept = {"nonfinite": nonfinite} if error_if_nonfinite else {}
         info = ClipGradNormInfo(total_norm.astype(state.info.total_norm.dtype), nonfinite)
-        return jax.tree.map(clip, updates), ClipGradNormState(info)
+        clipped = jax.tree.map(lambda g: _scaled(g, coefficient=coefficient, **kept), updates)
+        return clipped, ClipGradNormState(info)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@per_leaf
+def _coefficient(total_norm: jax.Array, *, max_norm: ArrayLike) -> jax.Array:
+    dtype = total_norm.dtype
+    reciprocal = rounded(1 / (total_norm + jnp.asarray(1e-6, dtype)))
+    return jnp.minimum(reciprocal * jnp.asarray(max_norm, dtype).reshape(()), 1)
+
+
+@per_leaf
+def _scaled(g: jax.Array, *, coefficient: jax.Array, nonfinite: jax.Array | None = None) -> jax.Array:
+    clipped = scaled(g, coefficient)
+    return clipped if nonfinite is None else jnp.where(nonfinite, g, clipped)
 
 
 def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraArgs:
@@ -146,8 +162,17 @@ def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraA
     """
     check_scalar("clip_value", clip_value)
 
-    def clip(g: jax.Array) -> jax.Array:
-        limit = jnp.asarray(clip_value, g.dtype).reshape(())
-        return jnp.minimum(jnp.maximum(g, -limit), limit)
+    def clip(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+        del params
+        return jax.tree.map(lambda g: _clamped(g, limit=clip_value), present(updates))
 
-    return optax.with_extra_args_support(optax.stateless(lambda updates, params: jax.tree.map(clip, updates)))
+    return optax.with_extra_args_support(optax.stateless(clip))
+
+
+@per_leaf
+def _clamped(g: jax.Array, *, limit: ArrayLike) -> jax.Array:
+    limit = jnp.asarray(limit, g.dtype).reshape(())
+    clamped = jnp.minimum(jnp.maximum(g, -limit), limit)
+    # at a limit of 0 both ends meet, and the derivative of the minimum would be a mean of theirs
+    smooth = jnp.where((g > limit) | (limit < 0), limit, jnp.where(g < -limit, -limit, g))
+    return with_tangent_of(clamped, smooth)

@@ -67,7 +67,11 @@ def directional_derivatives(
     try:
         first, second, (value, aux) = jax.jvp(slope, (params,), (direction,), has_aux=True)
     except (NotImplementedError, TypeError) as error:
-        error.add_note('A function with a backward rule alone has a curvature in mode="forward_over_reverse".')
+        error.add_note(
+            "A function with a backward rule alone (jax.custom_vjp) has a curvature too: "
+            'directional_curvature(..., mode="forward_over_reverse"); in a stage that measures it, '
+            'curvature=functools.partial(funcsgd.directional_curvature, mode="forward_over_reverse")'
+        )
         raise
     return DirectionalDerivatives(value, first, second, aux)
 

@@ -87,6 +87,8 @@ def _hold_stage(stage: optax.GradientTransformation) -> HeldRate:
     def update(state: Any, count: jax.Array, extra_args: Mapping[str, Any]) -> tuple[jax.Array, Any]:
         del count
         new = optax.with_extra_args_support(stage).update((), state, (), **extra_args)[1]
-        return from_words(new.words), new
+        # Schedulers that watch a metric are stepped at the start of an update, the others at the end of the one before.
+        watches = bool(getattr(state, "plateaus", ()))
+        return from_words((new if watches else state).words), new
 
     return HeldRate(init, update)

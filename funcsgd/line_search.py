@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.curvature import directional_curvature
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
+from funcsgd.per_leaf import check_trainable, per_leaf, present
 from funcsgd.quadratic_step import (
     Curvature,
     Line,
@@ -50,6 +51,7 @@ def scale_by_quadratic_linesearch(
     uphill: bool = False,
     every: ArrayLike = 1,
     curvature: Curvature | None = None,
+    has_aux: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Scale a direction by the step that minimises the quadratic approximation of the loss along it.
 
@@ -87,6 +89,7 @@ def scale_by_quadratic_linesearch(
             every update measures.
         curvature: ``curvature(value_fn, params, d) -> d'Hd``; None is `directional_curvature`, the Hessian's. With
             `gauss_newton_curvature` it is never negative for convex losses of a network's output.
+        has_aux: ``value_fn`` returns ``(value, aux)``; the second is ignored.
 
     Returns:
         A transformation with a `QuadraticStepState`. Its ``update`` needs ``params`` and, by keyword as for optax's own
@@ -95,7 +98,9 @@ def scale_by_quadratic_linesearch(
         part of the batch, say. Further extra arguments go to those functions that name them; others are ignored.
 
     Raises:
-        ValueError: at construction for values outside their ranges; in ``update`` when an argument is missing.
+        ValueError: at construction for values outside their ranges; in ``update`` when an argument is missing, or
+            inside ``optax.partition`` or ``optax.masked``, where the loss cannot be asked.
+        TypeError: ``value_fn`` returns a pair without ``has_aux``, or none with it.
 
     ``flax.nnx.Optimizer.update`` forwards the keywords. ``flax.training.TrainState.apply_gradients`` drops them;
     a subclass passes them on::
@@ -130,8 +135,11 @@ def scale_by_quadratic_linesearch(
         check_nonnegative("Invalid max_step", max_step)
 
     def bounded(step: ArrayLike, count: jax.Array) -> jax.Array:
-        limit = jnp.inf if max_step is None else jnp.asarray(value_at(max_step, count))
-        return jnp.clip(jnp.asarray(step), -limit, limit)
+        if max_step is None:
+            return jnp.asarray(step)
+        # not jnp.clip: at max_step=0 both of its ends would meet, and the derivative would be that of neither
+        limit = jnp.asarray(value_at(max_step, count))
+        return jnp.where(jnp.abs(step) > limit, jnp.sign(step) * limit, step)
 
     def first_step(count: jax.Array) -> jax.Array:
         return bounded(value_at(learning_rate, count), count)
@@ -140,15 +148,16 @@ def scale_by_quadratic_linesearch(
         damped = line._replace(curvature=line.curvature + value_at(damping, count) * line.squared_length)
         best, rate = optimal_step(damped), jnp.asarray(value_at(learning_rate, count))
         downhill = jnp.where(line.slope > 0, -rate, rate)
-        step = jnp.where(jnp.isnan(best), downhill, value_at(relaxation, count) * best)
+        known = ~jnp.isnan(best)  # the branch not taken must hold no NaN: its derivative would be one times 0
+        step = jnp.where(known, value_at(relaxation, count) * jnp.where(known, best, 0), downhill)
         step = bounded(step, count)
         return _described(damped, best, step, rate)._replace(predicted_decrease=decrease(line, step))
 
     def step_along(updates: optax.Updates, info: QuadraticStepInfo) -> optax.Updates:
         step = -info.step_taken if uphill else info.step_taken
-        return jax.tree.map(lambda x: jnp.where(info.nonfinite, 0, step * x).astype(x.dtype), updates)
+        return jax.tree.map(lambda x: _stepped(x, step=step, nonfinite=info.nonfinite), updates)
 
-    return _rule("scale_by_quadratic_linesearch", first_step, describe, step_along, uphill, every, curvature)
+    return _rule("scale_by_quadratic_linesearch", first_step, describe, step_along, uphill, every, curvature, has_aux)
 
 
 def observe_quadratic_step(
@@ -157,6 +166,7 @@ def observe_quadratic_step(
     uphill: bool = False,
     every: ArrayLike = 1,
     curvature: Curvature | None = None,
+    has_aux: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Measure alpha* along the updates of an optimizer, and leave them as they are.
 
@@ -173,6 +183,7 @@ def observe_quadratic_step(
             after the one whose direction is looked at.
         every: measure at the first update and each ``every``-th after it.
         curvature: see `scale_by_quadratic_linesearch`.
+        has_aux: ``value_fn`` returns ``(value, aux)``; the second is ignored.
 
     Returns:
         A transformation with a `QuadraticStepState`; ``update`` needs what that of `scale_by_quadratic_linesearch`
@@ -210,7 +221,9 @@ def observe_quadratic_step(
     def rate_at(count: jax.Array) -> jax.Array:
         return jnp.asarray(value_at(learning_rate, count))
 
-    return _rule("observe_quadratic_step", rate_at, describe, lambda updates, info: updates, uphill, every, curvature)
+    return _rule(
+        "observe_quadratic_step", rate_at, describe, lambda updates, info: updates, uphill, every, curvature, has_aux
+    )
 
 
 def _rule(
@@ -221,6 +234,7 @@ def _rule(
     uphill: bool,
     every: ArrayLike,
     curvature: Curvature | None,
+    has_aux: bool,
 ) -> optax.GradientTransformationExtraArgs:
     """Measure along the updates when it is time, describe what was found, and make a step of it."""
     check_scalar("every", every)
@@ -230,6 +244,7 @@ def _rule(
     curvature = directional_curvature if curvature is None else curvature
 
     def init(params: optax.Params) -> QuadraticStepState:
+        check_trainable(params)
         dtype = step_dtype(params)
         count, value = jnp.zeros((), jnp.int32), jnp.full((), jnp.nan, dtype)
         return QuadraticStepState(count, value, jnp.array(first_step(count), dtype).reshape(()), no_info(dtype))
@@ -251,7 +266,10 @@ def _rule(
                 f"{name} needs {', '.join(k for k, v in given.items() if v is None)}: call tx.update(grads, state, "
                 "params, value=loss, grad=grads, value_fn=loss_fn), where loss_fn(params) is the loss of the batch"
             )
+        updates, grad = present(updates), present(grad)
+        _check_whole(name, params)
         measured_fn = _bound(value_fn if curvature_fn is None else curvature_fn, extra_args)
+        measured_fn = _value_of(name, measured_fn, has_aux)
 
         def measure() -> QuadraticStepInfo:
             line = line_along(curvature, measured_fn, params, grad, updates)
@@ -264,13 +282,21 @@ def _rule(
 
         # By the count alone: under vmap the lanes agree about it, and the branch stays a branch.
         due = state.count % jnp.asarray(every).reshape(()) == 0
-        info = measure() if always else jax.lax.cond(due, measure, reuse)
+        if always or not isinstance(due, jax.core.Tracer):  # called eagerly, a branch would be compiled in every call
+            info = measure() if always or due else reuse()
+        else:
+            info = jax.lax.cond(due, measure, reuse)
         now = jnp.asarray(value, state.value.dtype).reshape(())
         info = info._replace(realised_decrease=state.value - now, nonfinite=info.nonfinite | ~jnp.isfinite(now))
         step = jnp.where(info.nonfinite, state.step, info.step_taken)
         return step_along(updates, info), QuadraticStepState(optax.safe_increment(state.count), now, step, info)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@per_leaf
+def _stepped(x: jax.Array, *, step: jax.Array, nonfinite: jax.Array) -> jax.Array:
+    return jnp.where(nonfinite, 0, step * x).astype(x.dtype)
 
 
 def _described(line: Line, best: jax.Array, step: jax.Array, learning_rate: jax.Array) -> QuadraticStepInfo:
@@ -289,6 +315,30 @@ def _described(line: Line, best: jax.Array, step: jax.Array, learning_rate: jax.
         nonfinite=~(jnp.isfinite(line.slope) & jnp.isfinite(line.curvature)),
         measured=jnp.ones((), bool),
     )
+
+
+def _check_whole(name: str, params: Any) -> None:
+    leaves = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
+    if any(isinstance(leaf, optax.MaskedNode) for leaf in leaves):
+        raise ValueError(
+            f"{name} sees a part of the parameters only, and value_fn takes all of them: put it behind the "
+            f"optax.partition or optax.masked, as in optax.chain(optax.partition(...), {name}(...))"
+        )
+
+
+def _value_of(name: str, function: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
+    """The function without its other output."""
+
+    def value(params: Any) -> Any:
+        out = function(params)
+        if isinstance(out, tuple) != has_aux or (has_aux and len(out) != 2):
+            raise TypeError(
+                f"with has_aux={has_aux} value_fn must return {'(value, aux)' if has_aux else 'a scalar'}, but returns "
+                f"{jax.tree.map(jnp.shape, out)}: say {name}(..., has_aux={not has_aux})"
+            )
+        return out[0] if has_aux else out
+
+    return value
 
 
 def _bound(function: Callable[..., Any], extra_args: Mapping[str, Any]) -> Callable[..., Any]:

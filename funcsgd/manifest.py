@@ -104,6 +104,7 @@ RULES: Mapping[str, Promise] = {
     "scale_by_quadratic_linesearch": _ROUNDING,
     "scale_by_schedulers": _sums("test_schedulers.py::test_every_double_is_torchs"),
     "sequential_lr": _table("test_schedules_tables.py::test_nests_are_torch"),
+    "set_learning_rate": _no_sums("test_learning_rate.py::test_a_learning_rate_set_by_hand"),
     "sgd": _sums("bits/test_bits.py::test_every_kind_of_program"),
     "step_lr": _table(),
     "swa": _sums("test_averaging.py::test_equal_to_torch_over_a_thousand_updates"),
@@ -111,6 +112,7 @@ RULES: Mapping[str, Promise] = {
     "sweep": _ROUNDING,
     "tabulate": _table("test_schedules.py::test_tabulate_is_torch_after_one_cast"),
     "train": _sums("test_training_run.py::test_same_bits_as_a_loop_by_hand"),
+    "train_batches": _sums("test_training_pieces.py::test_every_form_gives_the_bits_of_train"),
     "update_bn": _ROUNDING,
     "with_average": _sums("test_averaged_optimizer.py::test_equal_to_torchs_script_over_a_thousand_steps"),
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, add_to_rounded, scaled, written
+from funcsgd.arithmetic import add, add_to_rounded, compute_dtype, scaled, written
 from funcsgd.hyperparameters import (
     Hyperparameter,
     check_nesterov,
@@ -16,6 +16,7 @@ from funcsgd.hyperparameters import (
     is_zero,
     value_at,
 )
+from funcsgd.per_leaf import check_trainable, per_leaf, present, with_tangent_of, zeros_like
 
 
 class AddMomentumState(NamedTuple):
@@ -23,13 +24,15 @@ class AddMomentumState(NamedTuple):
 
     Attributes:
         count: int32 scalar, the number of updates made; what a momentum schedule is asked for.
-        started: bool, shape ``(n_leaves,)`` in the order of ``jax.tree.leaves(buffer)``: the leaf has met a gradient
-            and its buffer holds it. Per leaf, because torch starts a late parameter at its own first gradient.
+        started: bool scalars in the order of ``jax.tree.leaves(buffer)``: the leaf has met a gradient and its buffer
+            holds it. Per leaf, because torch starts a late parameter at its own first gradient. Scalars, because a
+            place in one array would make each leaf's compiled code another; no tree like the parameters, because
+            ``optax.tree_map_params`` would give it their shardings. Without leaves an empty array.
         buffer: tree, shapes and dtypes of the parameters: torch's ``momentum_buffer``; zeros before the start.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
-    started: jax.Array
+    started: tuple[jax.Array, ...] | jax.Array
     buffer: optax.Updates
 
 
@@ -61,6 +64,9 @@ def add_momentum(
     Exactness: bitwise for float32 and float64 under ``jit``; complex64 bitwise for finite values; bfloat16 and
     float16 buffers are kept in their dtype, calculated in float32, one rounding a line (`rounding`).
 
+    The derivative with respect to a constant momentum is right at 0 too, where dampening is 0; with dampening the rule
+    jumps there, as torch's does, and has none.
+
     Source: ``torch/optim/sgd.py``, ``_single_tensor_sgd``, torch 2.13.0.
 
     Differs from ``optax.trace`` in: (1) dampening; (2) ``momentum * buffer`` is rounded before the gradient is added;
@@ -82,50 +88,58 @@ def add_momentum(
         check_nesterov(momentum, dampening)
 
     def init(params: optax.Params) -> AddMomentumState:
-        buffer = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.result_type(p)), params)
-        n_leaves = len(jax.tree.leaves(buffer))
-        return AddMomentumState(jnp.zeros((), jnp.int32), jnp.zeros((n_leaves,), bool), buffer)
+        check_trainable(params)
+        started = tuple(jnp.zeros((), bool) for _ in jax.tree.leaves(params)) or jnp.zeros((0,), bool)
+        return AddMomentumState(jnp.zeros((), jnp.int32), started, zeros_like(params))
 
     def update(
         updates: optax.Updates, state: AddMomentumState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, AddMomentumState]:
         del params, extra_args
-        count = optax.safe_increment(state.count)
+        updates, count = present(updates), optax.safe_increment(state.count)
         if is_zero(momentum):
             return updates, state._replace(count=count)
         beta = value_at(momentum, state.count)
-        always_on = isinstance(beta, int | float) and beta != 0  # a schedule may return a Python 0
-        on = True if always_on else jnp.asarray(beta) != 0
-        undamped = isinstance(dampening, int | float) and dampening == 0
-
-        def leaf(
-            g: jax.Array | None, buffer: jax.Array, started: jax.Array
-        ) -> tuple[jax.Array | None, jax.Array, jax.Array]:
-            if g is None:
-                return None, buffer, started
-            g = g.astype(buffer.dtype)
-            # Not sums are chosen here but what goes into them: of a choice between sums compilers make two loops, with
-            # roundings of their own. The first gradient meets -0.5 times zeros, a buffer at rest meets -0.0, and adding
-            # -0.0 changes no bit. (Not -1: of a choice between 1 and -1 LLVM makes a change of sign, and two loops.)
-            nothing = -jnp.zeros_like(g)
-            old = scaled(buffer, _where(on, jnp.where(started, beta, -0.5), 1.0))
-            weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
-            new = written(add_to_rounded(old, _where(on, g, nothing), alpha=weight))
-            ahead = new if always_on else written(jnp.where(on, new, nothing))
-            out = add(g, ahead, alpha=beta) if nesterov else _where(on, new, g)
-            return out, new, started | on
-
-        buffers = jax.tree.leaves(state.buffer)
+        buffers: list[jax.Array] = jax.tree.leaves(state.buffer)
         if not buffers:
             return updates, state._replace(count=count)
         tree: Any = jax.tree.structure(state.buffer)
-        gradients = tree.flatten_up_to(updates)
-        leaves = [leaf(g, b, state.started[i]) for i, (g, b) in enumerate(zip(gradients, buffers, strict=True))]
+        leaves = [
+            (g, b, s) if g is None else _leaf(g, b, s, momentum=beta, dampening=dampening, nesterov=nesterov)
+            for g, b, s in zip(tree.flatten_up_to(updates), buffers, state.started, strict=True)
+        ]
         outs, new_buffers, started = zip(*leaves, strict=True)
-        new_state = AddMomentumState(count, jnp.stack(started), tree.unflatten(new_buffers))
-        return tree.unflatten(outs), new_state
+        return tree.unflatten(outs), AddMomentumState(count, started, tree.unflatten(new_buffers))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@per_leaf
+def _leaf(
+    g: jax.Array, buffer: jax.Array, started: jax.Array, *, momentum: ArrayLike, dampening: ArrayLike, nesterov: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    always_on = isinstance(momentum, int | float) and momentum != 0  # a schedule may return a Python 0
+    on = True if always_on else jnp.asarray(momentum) != 0
+    undamped = isinstance(dampening, int | float) and dampening == 0
+    g = g.astype(buffer.dtype)
+    # Not sums are chosen here but what goes into them: of a choice between sums compilers make two loops, with
+    # roundings of their own. The first gradient meets -0.5 times zeros, a buffer at rest meets -0.0, and adding
+    # -0.0 changes no bit. (Not -1: of a choice between 1 and -1 LLVM makes a change of sign, and two loops.)
+    nothing = -jnp.zeros_like(g)
+    old = scaled(buffer, _where(on, jnp.where(started, momentum, -0.5), 1.0))
+    weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
+    new = written(add_to_rounded(old, _where(on, g, nothing), alpha=weight))
+    ahead = new if always_on else written(jnp.where(on, new, nothing))
+    out = add(g, ahead, alpha=momentum) if nesterov else _where(on, new, g)
+    if always_on:
+        return out, new, started | on
+    # Just above 0 the first buffer is not at rest but g, and the next step goes momentum * g further. So of a buffer
+    # that has not started, the tangent is that of momentum * g, and the next step takes it in.
+    beta = jnp.asarray(momentum, compute_dtype(buffer.real.dtype))
+    entering = (beta * g).astype(g.dtype)
+    above = g + (entering if nesterov else jnp.where(started, (beta * buffer).astype(g.dtype), buffer))
+    out = with_tangent_of(out, jnp.where(on, out, above))
+    return out, with_tangent_of(new, jnp.where(on, new, jnp.where(started, buffer, entering))), started | on
 
 
 def _where(on: jax.Array | bool, x: Any, y: Any) -> Any:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import compute_dtype
 from funcsgd.hessian_diagonal import hutchinson_diagonal
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
+from funcsgd.per_leaf import check_trainable, zeros_like
 
 
 class DiagonalInfo(NamedTuple):
@@ -190,7 +191,8 @@ def scale_by_hutchinson(
         raise ValueError(f"needs every >= 1 and n_probes >= 1, but got every={every} and n_probes={n_probes}")
 
     def init(params: optax.Params) -> ScaleByHutchinsonState:
-        zeros = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), compute_dtype(jnp.result_type(p))), params)
+        check_trainable(params)
+        zeros = zeros_like(params, lambda p: compute_dtype(jnp.result_type(p)))
         random_key = jax.random.key(key) if isinstance(key, int) else key
         return ScaleByHutchinsonState(jnp.zeros((), jnp.int32), random_key, jnp.zeros(()), zeros, _no_info())
 
@@ -222,10 +224,11 @@ def scale_by_hutchinson(
             info = state.info._replace(nonfinite=~finite)
             return state._replace(key=next_key, weight=weight, diagonal=taken_in, info=info)
 
-        if every == 1:
-            state = estimated(state)
+        due = state.count % every == 0
+        if every == 1 or not isinstance(due, jax.core.Tracer):  # eagerly a branch would be compiled in every call
+            state = estimated(state) if every == 1 or due else state
         else:
-            state = jax.lax.cond(state.count % every == 0, estimated, lambda state: state, state)
+            state = jax.lax.cond(due, estimated, lambda state: state, state)
 
         weight = jnp.where(state.weight > 0, state.weight, 1)
         diagonal = jax.tree.map(lambda s: s / weight.astype(s.dtype), state.diagonal)

@@ -22,7 +22,8 @@ class ScaleBySchedulersState(NamedTuple):
     Attributes:
         count: int32 scalar, the number of updates made.
         epoch: int32 scalar, how often the schedulers were stepped: torch's ``last_epoch``.
-        words: uint32, shape ``(2,)``: the learning rate of the update before, the bits of a double.
+        words: uint32, shape ``(2,)``: the learning rate that the next update takes, the bits of a double; where a
+            scheduler watches a metric and an epoch is over, that of the epoch, until the metric is seen.
         plateaus: a `ReduceLROnPlateauState` for each `reduce_lr_on_plateau`; their ``words`` are what each one left.
     """
 
@@ -33,12 +34,12 @@ class ScaleBySchedulersState(NamedTuple):
 
     @property
     def learning_rate(self) -> jax.Array:
-        """The learning rate of the update before, a floating scalar."""
+        """The learning rate that ``words`` holds, a floating scalar."""
         return rounded_words(self.words)
 
 
 def scale_by_schedulers(
-    schedulers: Sequence[Schedule | ReduceLROnPlateau], n: int, every: ArrayLike = 1
+    schedulers: Sequence[Schedule | ReduceLROnPlateau | Operations], n: int, every: ArrayLike = 1
 ) -> optax.GradientTransformationExtraArgs:
     """Turn a direction into a step downhill, as long as several schedulers say: the last stage of a rule.
 
@@ -56,7 +57,8 @@ def scale_by_schedulers(
 
     Args:
         schedulers: in the order of their construction in torch, and of their steps; each changes the learning rate
-            that the one before it left. They must agree on the one that they begin with.
+            that the one before it left. They must agree on the one that they begin with. `Operations` say outright
+            what is done in each epoch.
         n: number of epochs, from 1; beyond it the schedules rest, and those that watch a metric go on.
         every: number of updates in an epoch, from 1.
 
@@ -92,7 +94,7 @@ def scale_by_schedulers(
         0.25
         0.0625
     """
-    schedules = [scheduler for scheduler in schedulers if not isinstance(scheduler, ReduceLROnPlateau)]
+    schedules = [scheduler for scheduler in schedulers if isinstance(scheduler, Schedule)]
     plateaus = [scheduler for scheduler in schedulers if isinstance(scheduler, ReduceLROnPlateau)]
     if not schedulers:
         raise ValueError("scale_by_schedulers expects at least one scheduler, but got none")
@@ -106,7 +108,7 @@ def scale_by_schedulers(
         rate, written = operations(chained_scheduler(schedules, rate), n)
     first: ArrayLike = 0.0 if rate is None else rate
     remaining = iter(written)
-    steps = [scheduler if isinstance(scheduler, ReduceLROnPlateau) else next(remaining) for scheduler in schedulers]
+    steps = [next(remaining) if isinstance(scheduler, Schedule) else scheduler for scheduler in schedulers]
 
     def init(params: optax.Params) -> ScaleBySchedulersState:
         del params
@@ -148,7 +150,10 @@ def scale_by_schedulers(
         new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
         step = scale_by_learning_rate(new.learning_rate)
         moves, _ = step.update(updates, step.init(params), params)
-        return moves, new._replace(count=optax.safe_increment(state.count))
+        new = new._replace(count=optax.safe_increment(state.count))
+        if not plateaus:  # nothing to wait for: what the next update takes is known
+            new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, seen)
+        return moves, new
 
     return optax.GradientTransformationExtraArgs(init, update)
 

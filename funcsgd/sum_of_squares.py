@@ -4,15 +4,18 @@ A plain ``jnp.sum`` will not do: XLA regroups the sums of a reduction twice, onc
 loop is vectorised. A loop written out, by contrast, is kept in order.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from funcsgd.arithmetic import addcmul, rounded
 
 VECTOR_BYTES = 32  # an AVX2 register; torch's AVX512 build sums in the same lanes
 ROWS_IN_BLOCK = 32  # how far the loop is unrolled: faster to run the more, faster to compile the less
-LARGE = 2**18  # elements from which a vector gets a loop of its own; smaller ones are copied into a common one
+LARGE = 2**18  # elements from which a vector is read where it stands; shorter ones of one length are copied together
 
 
 @jax.custom_jvp
@@ -34,8 +37,9 @@ def sums_of_squares(vectors: list[jax.Array]) -> jax.Array:
 
     Exactness: bitwise under ``jit`` on an x86-64 CPU with FMA; elsewhere a sum in whichever order is fast (`rounding`).
 
-    Cost: a lane is one chain of additions, which no second core can shorten: 13 ms for 25.6 million float32 where torch
-    takes 6. Vectors shorter than `LARGE` are copied first, which may cost more than the sum.
+    Cost: a lane is one chain of additions, which no second core can shorten. Vectors of one length
+    are summed side by side, compiled once; those shorter than `LARGE` are copied for that, the others get a loop each.
+    A vector that is sharded is gathered first.
 
     Source: ``aten/src/ATen/native/cpu/ReduceOpsKernel.cpp``, ``norm_kernel_tensor_iterator_impl``, torch 2.13.0; the
     last two lines are what its compiler made of one.
@@ -47,6 +51,12 @@ def sums_of_squares(vectors: list[jax.Array]) -> jax.Array:
     """
     if not vectors:
         return jnp.zeros((0,))
+    sums: jax.Array = _sums(vectors)
+    return sums
+
+
+@jax.jit
+def _sums(vectors: list[jax.Array]) -> jax.Array:
     return jnp.asarray(jax.lax.platform_dependent(vectors, cpu=_in_torch_order, default=_in_any_order))
 
 
@@ -64,17 +74,74 @@ def _in_any_order(vectors: list[jax.Array]) -> jax.Array:
 
 def _in_torch_order(vectors: list[jax.Array]) -> jax.Array:
     n_lanes = VECTOR_BYTES // vectors[0].dtype.itemsize
-    n_in_rows = [v.size // n_lanes * n_lanes for v in vectors]
-    lanes = _lane_sums(vectors, n_in_rows, n_lanes)
-    total = lanes[:, 0]
+    vectors = [_whole(v) for v in vectors]
+    groups: dict[int, list[int]] = {}
+    for i, v in enumerate(vectors):
+        groups.setdefault(v.size, []).append(i)
+
+    # One row a vector: its lanes, then what is left over, by fours and by threes.
+    rows, places = [], []
+    for size, members in groups.items():
+        these = [vectors[i] for i in members]
+        together = [jnp.stack(these)] if size < LARGE else [v[None] for v in these]
+        rows += [_parts(matrix, n_lanes) for matrix in together]
+        places += members
+    parts = rows[0] if len(rows) == 1 else jnp.concatenate(rows)
+    return _totals(parts, n_lanes)[np.argsort(np.array(places))]
+
+
+def _whole(v: jax.Array) -> jax.Array:
+    """Under explicit sharding an array has to be gathered by name before it can be walked through in order."""
+    if any(axis is not None for axis in jax.typeof(v).sharding.spec):
+        return jnp.asarray(jax.sharding.reshard(v, PartitionSpec()))  # type: ignore[no-untyped-call]
+    return v
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _parts(vectors: jax.Array, n_lanes: int) -> jax.Array:
+    """The lanes of vectors of one length, shape ``(n_vectors, length)``, and what is left over."""
+    n_rows = vectors.shape[1] // n_lanes
+    n_blocks = -(-n_rows // ROWS_IN_BLOCK)
+    # What is left over goes through the loop unchanged. Without that, XLA would put all lengths into one function.
+    parts = jnp.zeros_like(vectors, shape=(len(vectors), n_lanes))
+    parts = jnp.concatenate([parts, _rest(vectors, n_rows * n_lanes)], axis=1)
+
+    def add_rows(parts: jax.Array, rows: jax.Array, start: jax.Array | int, first: jax.Array | int) -> jax.Array:
+        sums = parts[:, :n_lanes]
+        for k in range(rows.shape[1] // n_lanes):
+            v = rows[:, k * n_lanes : (k + 1) * n_lanes]
+            sums = sums + rounded(jnp.where(start + k < first, 0, v * v))
+        return jnp.concatenate([sums, parts[:, n_lanes:]], axis=1)
+
+    def add_block(i: jax.Array, parts: jax.Array) -> jax.Array:
+        first = i * ROWS_IN_BLOCK
+        start = jnp.minimum(first, n_rows - ROWS_IN_BLOCK)  # of the last block, the rows seen before count as zeros
+        size = (len(vectors), ROWS_IN_BLOCK * n_lanes)
+        rows = jax.lax.dynamic_slice(vectors, (0, start * n_lanes), size)  # sliced here: a slice outside is a copy
+        return add_rows(parts, rows, start, first)
+
+    if n_blocks < 2:
+        return add_rows(parts, vectors[:, : n_rows * n_lanes], 0, 0)
+    return jnp.asarray(jax.lax.fori_loop(0, n_blocks, add_block, parts))
+
+
+def _rest(vectors: jax.Array, start: int) -> jax.Array:
+    """What the full rows leave over, shape ``(n_vectors, 7)``: by four, and up to three; zeros where there is none."""
+    n = vectors.shape[1] - start
+    by_four = n // 4 * 4
+    apart = jnp.pad(vectors[:, start : start + by_four], ((0, 0), (0, 4 - by_four)))
+    fused = jnp.pad(vectors[:, start + by_four :], ((0, 0), (0, 3 - (n - by_four))))
+    return jnp.concatenate([apart, fused], axis=1)
+
+
+def _totals(parts: jax.Array, n_lanes: int) -> jax.Array:
+    total = parts[:, 0]
     for j in range(1, n_lanes):
-        total = total + lanes[:, j]
+        total = total + parts[:, j]
 
     # torch's compiler took the squares of the rest by fours, apart from their sum, and fused what was left over.
     # Zeros fill the places that a vector does not need: adding them changes no bit.
-    rests = [v[n:] for v, n in zip(vectors, n_in_rows, strict=True)]
-    apart = _stack_padded([rest[: rest.size // 4 * 4] for rest in rests], 4)
-    fused = _stack_padded([rest[rest.size // 4 * 4 :] for rest in rests], 3)
+    apart, fused = parts[:, n_lanes : n_lanes + 4], parts[:, n_lanes + 4 :]
     for j in range(4):
         total = total + rounded(apart[:, j] * apart[:, j])
     for j in range(3):
@@ -82,48 +149,3 @@ def _in_torch_order(vectors: list[jax.Array]) -> jax.Array:
         # rounded(total) is for totals that are known to be 0, where the sum is a product and could be fused itself.
         total = addcmul(total if j != 1 else rounded(total), v, v)
     return total
-
-
-def _lane_sums(vectors: list[jax.Array], n_in_rows: list[int], n_lanes: int) -> jax.Array:
-    """Sum the squares of the first elements of each vector, ``n_in_rows`` of them, lane by lane."""
-    n_in_block = ROWS_IN_BLOCK * n_lanes
-
-    def add_block(sums: jax.Array, block: jax.Array) -> jax.Array:
-        for v in block.reshape(ROWS_IN_BLOCK, n_lanes):  # squared here, not all at once: nothing has to be written
-            sums = sums + rounded(v * v)
-        return sums
-
-    def add_blocks(v: jax.Array, n_blocks: int) -> jax.Array:
-        def body(i: jax.Array, sums: jax.Array) -> jax.Array:
-            return add_block(sums, jax.lax.dynamic_slice(v, (i * n_in_block,), (n_in_block,)))
-
-        zeros = jnp.zeros(n_lanes, v.dtype)
-        return jnp.asarray(jax.lax.fori_loop(0, n_blocks, body, zeros)) if n_blocks else zeros
-
-    # First the full blocks of each large vector, where they stand: a slice of it would be a copy.
-    n_whole = [v.size // n_in_block if v.size >= LARGE else 0 for v in vectors]
-    sums = jnp.stack([add_blocks(v, n) for v, n in zip(vectors, n_whole, strict=True)])
-
-    # Then all that is left, in one array and one loop, so that a thousand small vectors compile like one.
-    left = [v[n * n_in_block : end] for v, n, end in zip(vectors, n_whole, n_in_rows, strict=True)]
-    n_blocks = [-(-v.size // n_in_block) for v in left]
-    owners = np.repeat(np.arange(len(left), dtype=np.int32), n_blocks)
-    if not owners.size:
-        return sums
-    blocks = _concatenate_padded(left, [n * n_in_block for n in n_blocks]).reshape(-1, n_in_block)
-
-    def add_to_owner(i: jax.Array, sums: jax.Array) -> jax.Array:
-        owner = jnp.asarray(owners)[i]
-        return sums.at[owner].set(add_block(sums[owner], blocks[i]))
-
-    return jnp.asarray(jax.lax.fori_loop(0, owners.size, add_to_owner, sums))
-
-
-def _stack_padded(vectors: list[jax.Array], size: int) -> jax.Array:
-    return _concatenate_padded(vectors, [size] * len(vectors)).reshape(len(vectors), size)
-
-
-def _concatenate_padded(vectors: list[jax.Array], sizes: list[int]) -> jax.Array:
-    """Join the vectors, each filled up with zeros to its size."""
-    paddings = [jnp.zeros(size - v.size, v.dtype) for v, size in zip(vectors, sizes, strict=True)]
-    return jnp.concatenate([part for pair in zip(vectors, paddings, strict=True) for part in pair])

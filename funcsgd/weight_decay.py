@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import add
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, is_zero, value_at
+from funcsgd.per_leaf import per_leaf, present, with_tangent_of
 
 
 class AddWeightDecayState(NamedTuple):
@@ -80,12 +82,17 @@ def add_weight_decay(
             state = AddWeightDecayState(optax.safe_increment(state.count))
 
         def decay(g: jax.Array | None, p: jax.Array) -> jax.Array | None:
-            if g is None:
-                return None
-            decayed = add(g, p.astype(g.dtype), alpha=alpha)
-            return decayed if isinstance(alpha, int | float) else jnp.where(alpha == 0, g, decayed)
+            return None if g is None else _decayed(g, p, weight_decay=alpha)
 
-        return jax.tree.map(decay, updates, params, is_leaf=lambda g: g is None), state
+        return jax.tree.map(decay, present(updates), params, is_leaf=lambda g: g is None), state
 
     transformation = optax.GradientTransformationExtraArgs(init, update)
     return transformation if mask is None else optax.masked(transformation, mask)
+
+
+@per_leaf
+def _decayed(g: jax.Array, p: jax.Array, *, weight_decay: ArrayLike) -> jax.Array:
+    decayed = add(g, p.astype(g.dtype), alpha=weight_decay)
+    if isinstance(weight_decay, int | float):
+        return decayed
+    return with_tangent_of(jnp.where(weight_decay == 0, g, decayed), decayed)

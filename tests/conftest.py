@@ -1,5 +1,8 @@
 """What every test may ask for."""
 
+import gc
+import sys
+
 import jax
 import pytest
 
@@ -9,3 +12,25 @@ def x64():
     """Let float64 be float64 for one test; the default, float32, is what users have and what doctests see."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Replace a function of the library; nothing that was compiled with another one is found again."""
+
+    def replace(name, function):
+        jax.clear_caches()
+        monkeypatch.setattr(name, function)
+
+    yield replace
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def torch_has_its_functions_back():
+    """Fail the test that leaves a function of torch replaced, for the tests after it would run with it."""
+    yield
+    if (patch := sys.modules.get("torch_bridge.parity.patch")) and patch.replaced():
+        gc.collect()  # recorders that were dropped unclosed, in cycles with the hooks of their optimizers
+        assert not patch.replaced()

@@ -12,14 +12,14 @@ from funcsgd.arithmetic.parts import by_parts
 
 @jax.tree_util.register_pytree_node_class
 class UnroundedUpdate:
-    """The product of a direction and a step size, as two arrays whose sum it is; ``p + update`` rounds once.
+    """A product or a difference, as two arrays whose sum it is; ``p + update`` rounds once.
 
     ``optax.apply_updates(params, updates)`` and ``jax.tree.map(operator.add, params, updates)`` take it as it is. To
     JAX it is a pytree of two leaves, so it passes through ``jit``, ``scan`` and ``vmap``, and what is linear may be
     done to both (a change of sign, a factor that is a power of two).
 
     Attributes:
-        high: the product, rounded; shape of the parameters; float32 or float64.
+        high: the product, rounded; shape of the parameters; float32, float64, or complex for a difference.
         low: what that rounding left over, of the same shape and dtype.
 
     Example:
@@ -30,7 +30,7 @@ class UnroundedUpdate:
     """
 
     def __init__(self, high: Any, low: Any) -> None:
-        self.high, self.low = high, low
+        self._parts: tuple[Any, Any] | None = (high, low)
         # Quicker ways to the same sum, as long as nobody took it apart.
         self._factors: tuple[jax.Array, jax.Array] | None = None
         self._replaced: tuple[Any, jax.Array] | None = None
@@ -49,9 +49,27 @@ class UnroundedUpdate:
         That an ordinary array cannot promise: where a parameter changes its sign, or many times its size, no number is
         the difference. The two parts of a sum's rounding always are.
         """
-        update = cls(*by_parts(difference_parts, new, params))
-        update._replaced = params, new
+        update = cls(None, None)
+        update._parts, update._replaced = None, (params, new)
         return update
+
+    @property
+    def high(self) -> Any:
+        """The product, or the difference, rounded."""
+        return self._both()[0]
+
+    @property
+    def low(self) -> Any:
+        """What that rounding left over."""
+        return self._both()[1]
+
+    def _both(self) -> tuple[Any, Any]:
+        if self._parts is not None:
+            return self._parts
+        assert self._replaced is not None
+        params, new = self._replaced  # mostly nobody asks, so they are not calculated before
+        high, low = by_parts(difference_parts, new, params)
+        return high, low
 
     def __radd__(self, params: Any) -> jax.Array:
         """``fl(params + high + low)``, in one rounding: in the update's dtype, or the parameters' if wider."""

@@ -28,6 +28,7 @@ from funcsgd.double import doubles
 from funcsgd.held_rate import double_at, hold
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
 from funcsgd.optimizers.bias_correction import bias_corrections, cast
+from funcsgd.per_leaf import check_trainable, per_leaf, present, zeros_like
 from funcsgd.weight_decay import add_weight_decay
 
 
@@ -37,8 +38,10 @@ class AdamState(NamedTuple):
     Attributes:
         count: int32 scalar, the number of updates made; what schedules are asked for.
         rate: the learning rate, as a double; `get_learning_rate` and `set_learning_rate` find it.
-        step: float32 scalars in a tree like the parameters: the number of gradients that each has met. Of its own for
-            each, because torch does not count for a parameter without gradient.
+        step: float32 scalars in the order of ``jax.tree.leaves(exp_avg)``: the number of gradients that each parameter
+            has met. Of its own for each, because torch does not count for a parameter without gradient; no tree like
+            the parameters, because ``optax.tree_map_params`` would give it their shardings. Without leaves an empty
+            array.
         exp_avg: tree, shapes and dtypes of the parameters: average of the gradients.
         exp_avg_sq: likewise, average of their squares; of complex ones by parts.
         max_exp_avg_sq: likewise, the largest ``exp_avg_sq`` so far; None without ``amsgrad``.
@@ -46,7 +49,7 @@ class AdamState(NamedTuple):
 
     count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
     rate: Any
-    step: Any
+    step: tuple[jax.Array, ...] | jax.Array
     exp_avg: optax.Updates
     exp_avg_sq: optax.Updates
     max_exp_avg_sq: optax.Updates | None
@@ -161,11 +164,16 @@ def step_by_adam(
     decays = not is_zero(decoupled_weight_decay)
 
     def init(params: optax.Params) -> AdamState:
-        def zeros() -> Any:
-            return jax.tree.map(jnp.zeros_like, params)
-
-        step = jax.tree.map(lambda p: jnp.zeros((), jnp.float32), params)
-        return AdamState(jnp.zeros((), jnp.int32), held.init(), step, zeros(), zeros(), zeros() if amsgrad else None)
+        check_trainable(params)
+        step = tuple(jnp.zeros((), jnp.float32) for _ in jax.tree.leaves(params)) or jnp.zeros((0,), jnp.float32)
+        return AdamState(
+            jnp.zeros((), jnp.int32),
+            held.init(),
+            step,
+            zeros_like(params),
+            zeros_like(params),
+            zeros_like(params) if amsgrad else None,
+        )
 
     def update(
         updates: optax.Updates, state: AdamState, params: optax.Params | None = None, **extra_args: Any
@@ -173,12 +181,12 @@ def step_by_adam(
         if decays and params is None:
             raise ValueError("adamw needs the parameters: call tx.update(grads, state, params)")
         tree: Any = jax.tree.structure(state.exp_avg)
-        grads = tree.flatten_up_to(updates)
+        grads = tree.flatten_up_to(present(updates))
 
         def leaves(like: Any) -> list[Any]:
             return [None] * len(grads) if like is None else tree.flatten_up_to(like)
 
-        ps, steps = leaves(params), leaves(state.step)
+        ps, steps = leaves(params), list(state.step)
         averages = [leaves(state.exp_avg), leaves(state.exp_avg_sq), leaves(state.max_exp_avg_sq)]
         met = [i for i, g in enumerate(grads) if g is not None]
         for i in met:
@@ -214,7 +222,7 @@ def step_by_adam(
         count = optax.safe_increment(state.count)
         exp_avg, exp_avg_sq, max_exp_avg_sq = map(tree.unflatten, averages)
         new_state = AdamState(
-            count, rate, tree.unflatten(steps), exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else None
+            count, rate, tuple(steps) or state.step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else None
         )
         return tree.unflatten(outs), new_state
 
@@ -227,6 +235,7 @@ def _difference(new: jax.Array, param: jax.Array) -> jax.Array | UnroundedUpdate
     return UnroundedUpdate.replacing(param, new)
 
 
+@per_leaf
 def _single_tensor_adam(*leaves: jax.Array | None, **hyperparameters: Any) -> tuple[Any, ...]:
     return by_parts(functools.partial(_adam, **hyperparameters), *leaves)
 

@@ -5,7 +5,9 @@ torch's schedulers do with it in an epoch is always the same short piece of arit
 beforehand, by giving the recurrence a number that remembers what is done to it.
 """
 
-from typing import Any, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,13 @@ from funcsgd.arithmetic import divided, rounded
 from funcsgd.schedules.composition import ChainedScheduler
 
 _PRODUCT, _SUM, _QUOTIENT, _CONSTANT = range(4)
-_NOTHING = (_PRODUCT, 1.0)
+
+Steps: TypeAlias = tuple[tuple[int, float], ...]
+"""What is done to a learning rate in one epoch: kinds of arithmetic and their constants."""
+
+NOTHING: Steps = ((_PRODUCT, 1.0),)
+UNDEFINED: Steps = ((_CONSTANT, math.nan),)
+"""For epochs of which nobody knows what the scheduler would do: NaN, rather than another learning rate."""
 
 
 class Operations(NamedTuple):
@@ -25,7 +33,8 @@ class Operations(NamedTuple):
 
     Attributes:
         kinds: int8, shape ``(n + 1, m)``: product with a constant, sum, quotient, or the constant itself.
-        constants: float64, shape ``(n + 1, m)``. The last row does nothing: from epoch ``n`` on the scheduler rests.
+        constants: float64, shape ``(n + 1, m)``. The last row is that of all later epochs; in those of
+            `operations` it does nothing, so that from epoch ``n`` on the scheduler rests.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -61,49 +70,59 @@ def operations(chained: ChainedScheduler, n: int) -> tuple[float, list[Operation
     with jax.ensure_compile_time_eval():  # so that a user's jax.numpy function is a number inside jit, too
         group = chained.param_group()
         steppers = chained.start(group).children
-        done: list[list[_Steps]] = [[(_NOTHING,)] for _ in steppers]
+        done: list[list[Steps]] = [[NOTHING] for _ in steppers]
         for _ in range(1, n):
             for stepper, rows in zip(steppers, done, strict=True):
-                group["lr"] = _Unknown(())
+                group["lr"] = UnknownRate(())
                 stepper.step()
-                left = group["lr"]
-                rows.append(left.steps if isinstance(left, _Unknown) else ((_CONSTANT, float(left)),))
-    return float(first), [_stacked([*rows, (_NOTHING,)]) for rows in done]
+                rows.append(steps_of(group["lr"]))
+    return float(first), [stacked([*rows, NOTHING]) for rows in done]
 
 
-_Steps = tuple[tuple[int, float], ...]
-
-
-class _Unknown:
+class UnknownRate:
     """A learning rate that remembers the arithmetic it goes through. ``a - b`` is ``a + (-b)``, in every bit."""
 
     __array_ufunc__ = None  # a NumPy scalar on the left leaves the arithmetic to us
 
-    def __init__(self, steps: _Steps) -> None:
+    def __init__(self, steps: Steps) -> None:
         self.steps = steps
 
-    def _then(self, kind: int, constant: Any) -> "_Unknown":
-        return _Unknown((*self.steps, (kind, float(constant))))
+    def _then(self, kind: int, constant: Any) -> "UnknownRate":
+        return UnknownRate((*self.steps, (kind, float(constant))))
 
-    def __mul__(self, other: Any) -> "_Unknown":
+    def __mul__(self, other: Any) -> "UnknownRate":
         return self._then(_PRODUCT, other)
 
-    def __add__(self, other: Any) -> "_Unknown":
+    def __add__(self, other: Any) -> "UnknownRate":
         return self._then(_SUM, other)
 
-    def __sub__(self, other: Any) -> "_Unknown":
+    def __sub__(self, other: Any) -> "UnknownRate":
         return self._then(_SUM, -other)
 
-    def __truediv__(self, other: Any) -> "_Unknown":
+    def __truediv__(self, other: Any) -> "UnknownRate":
         return self._then(_QUOTIENT, other)
 
     __rmul__ = __mul__
     __radd__ = __add__
 
+    def __bool__(self) -> bool:
+        raise TypeError("what the scheduler does depends on the learning rate itself, which only the run will know")
 
-def _stacked(rows: list[_Steps]) -> Operations:
+    def __eq__(self, other: object) -> bool:
+        return bool(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def steps_of(left: Any) -> Steps:
+    """Return what was done to an `UnknownRate`, or that a number was written over it."""
+    return left.steps if isinstance(left, UnknownRate) else ((_CONSTANT, float(left)),)
+
+
+def stacked(rows: Sequence[Steps]) -> Operations:
+    """Return a scheduler's operations, row ``k`` for the step that leads to epoch ``k``, as arrays."""
     width = max(map(len, rows))
-    filled = [[*row, *[_NOTHING] * (width - len(row))] for row in rows]
+    filled = [[*row, *NOTHING * (width - len(row))] for row in rows]
     kinds = [[kind for kind, _ in row] for row in filled]
     constants = [[constant for _, constant in row] for row in filled]
     return Operations(np.array(kinds, np.int8), np.array(constants, np.float64))

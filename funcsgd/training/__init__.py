@@ -2,6 +2,7 @@
 
 from funcsgd.training.batches import BatchOrder as BatchOrder
 from funcsgd.training.batches import batch_order as batch_order
+from funcsgd.training.pieces import train_batches as train_batches
 from funcsgd.training.progress import progress_bar as progress_bar
 from funcsgd.training.run import History as History
 from funcsgd.training.run import Run as Run

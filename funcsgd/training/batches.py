@@ -26,12 +26,14 @@ class BatchOrder:
         samples: number of indices that a draw gives.
         batch_size: from 1; the order is cut into batches of so many.
         drop_last: leave a short last batch out, as ``DataLoader(drop_last=True)`` does.
+        of: number of samples that the indices are of, which the data must then have; None leaves it to ``draw``.
     """
 
     draw: Callable[[Any], tuple[jax.Array, Any]]
     samples: int
     batch_size: int
     drop_last: bool = False
+    of: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -78,7 +80,7 @@ def batch_order(samples: int, batch_size: int, *, replacement: bool = False, dro
             return jax.random.randint(now, (samples,), 0, samples), key
         return jax.random.permutation(now, samples), key
 
-    return BatchOrder(draw, samples, batch_size, drop_last)
+    return BatchOrder(draw, samples, batch_size, drop_last, of=samples)
 
 
 class Rows(NamedTuple):

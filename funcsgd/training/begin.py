@@ -36,7 +36,16 @@ def _check_metric(program: Program, opt_state: Any) -> None:
 def _checked_loss(program: Program, params: Any, batch: Any, model_state: Any) -> Any:
     """Shape and dtype of the loss, if ``loss_fn`` returns what it should."""
     states = () if model_state is None else (model_state,)
-    out = jax.eval_shape(program.loss_fn, params, batch, *states)
+    try:
+        out = jax.eval_shape(lambda *args: _of_arrays(program.loss_fn(*args)), params, batch, *states)
+    except _NumberError:
+        raise
+    except jax.errors.ConcretizationTypeError as error:
+        error.add_note("loss_fn is compiled: it must return its loss as it is, without float(...) or .item()")
+        raise
+    except Exception as error:
+        error.add_note(f"train called loss_fn with {_told(batch)}")
+        raise
     pair, pairs = _is_pair(out), program.has_aux + len(states)
     if pair != (pairs > 0) or (pairs == 2 and not _is_pair(out[1])):
         given = "without a model_state" if model_state is None else "with a model_state"
@@ -59,6 +68,25 @@ RETURNED = {
     (False, 1): "(loss, model_state)",
     (True, 1): "(loss, (model_state, aux))",
 }
+
+
+class _NumberError(ValueError):
+    """A loss function that returns a number, whatever the parameters are."""
+
+
+def _of_arrays(out: Any) -> Any:
+    loss = out[0] if isinstance(out, tuple) and out else out
+    if isinstance(loss, int | float):
+        raise _NumberError(
+            f"loss_fn must return a floating scalar that depends on the parameters, but returns the number {loss}"
+        )
+    return out
+
+
+def _told(batch: Any) -> str:
+    if not jax.tree.leaves(batch):
+        return f"no data: the batch is {batch!r}"
+    return f"a batch of {jax.tree.map(_shown, batch)}"
 
 
 def _check_same_shapes(before: Any, after: Any) -> None:

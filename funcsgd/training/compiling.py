@@ -24,7 +24,7 @@ def compiled(function: Callable[..., Any], params: Any, *, static: tuple[int, ..
         static: positions of its static arguments.
         donate: position of the argument whose memory the result may take, or None.
     """
-    if _is_traced():  # a cache of ours would keep the tracers that the rule may hold
+    if is_traced():  # a cache of ours would keep the tracers that the rule may hold
         return function
     small = sum(leaf.size for leaf in jax.tree.leaves(params) if hasattr(leaf, "size")) <= SMALL
     return _jitted(function, static, donate, small and jax.default_backend() == "cpu")
@@ -47,7 +47,7 @@ def _can_be_in_order() -> bool:
     return True
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
     """Whether a transformation of JAX is at work around us."""
     here = get_opaque_trace_state()  # type: ignore[no-untyped-call]
     with jax.core.eval_context():

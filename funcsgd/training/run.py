@@ -1,5 +1,6 @@
 """`train`: a whole run, compiled into one program."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,9 +10,9 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.training.batches import BatchOrder, Rows, checked_rows, count_samples
+from funcsgd.training.batches import BatchOrder, Rows, batch_order, checked_rows, count_samples
 from funcsgd.training.begin import begin
-from funcsgd.training.compiling import compiled
+from funcsgd.training.compiling import compiled, is_traced
 from funcsgd.training.epoch import Inputs, part_of_epoch, whole_epochs
 from funcsgd.training.progress import progress_bar
 from funcsgd.training.state import Epoch, Step, TrainingState
@@ -54,7 +55,7 @@ def train(
     tx: optax.GradientTransformation,
     params: Any,
     data: Any,
-    batches: ArrayLike | BatchOrder | None = None,
+    batches: int | ArrayLike | BatchOrder | None = None,
     epochs: int | None = None,
     *,
     key: Any = None,
@@ -68,6 +69,7 @@ def train(
     donate: bool = False,
     unroll: int = 1,
     stop: int | None = None,
+    until: Callable[[Epoch], Any] | None = None,
 ) -> Run:
     """Make all updates of all epochs in one compiled program.
 
@@ -88,11 +90,12 @@ def train(
         data: tree of arrays with one leading axis, the samples.
         batches: indices of samples, integers of shape ``(epochs, steps, batch)``, or ``(steps, batch)`` for every epoch
             alike; -1 fills the end of an epoch's last batch, which is then one of its own, smaller shape (what
-            ``torch_bridge.data.DataLoader.index_batches(pad=-1)`` gives). Or a `BatchOrder`, drawn in the program.
+            ``torch_bridge.data.DataLoader.index_batches(pad=-1)`` gives). Or a `BatchOrder`, drawn in the program; an
+            integer is a batch size, for ``batch_order(samples, batches)``.
             None takes all samples in every update, the full gradient: one update is an epoch.
         epochs: of the whole run, from 1, those before ``params`` included if that is a state. Index arrays that hold
             each epoch's own say it by themselves.
-        key: what a `BatchOrder` draws from; a state has its own.
+        key: what a `BatchOrder` draws from, or a seed for a `batch_order`; a state has its own.
         model_state: tree of arrays that the loss function changes and no gradient reaches, such as the statistics of
             BatchNorm and the key that dropout draws from. Of a flax nnx model it is the third part of
             ``nnx.split(model, nnx.Param, ...)``, to be merged again with ``copy=True``, and given back as
@@ -114,6 +117,8 @@ def train(
         donate: let the result take the memory of ``params``, which is then gone.
         stop: number of updates, of the whole run, after which to return; within an epoch, if you like. None goes on to
             the end.
+        until: ``until(epoch) -> bool`` from an `Epoch`, called on the host after each epoch: True returns there, as an
+            early stopping of yours decides. Not under ``jit`` and ``vmap``.
 
     Returns:
         A `Run`: ``.params``, ``.state`` to go on from, ``.history``.
@@ -122,6 +127,9 @@ def train(
         ValueError: before anything runs, for indices out of range or misplaced -1, arrays of the data of unequal
             length, epochs that do not fit, a loss that is no floating scalar, a model state that changes its shape, a
             plateau without ``metric``, and a state of another run; always naming what was found.
+        TypeError: ``epochs`` or ``stop`` is no integer.
+
+    `train_batches` takes data that come in pieces.
 
     The program is compiled anew for new functions, so make ``tx``, ``loss_fn`` and the others once and pass the same
     objects. `train` may be called inside ``jit`` and ``vmap``, where hyperparameters, ``key`` and ``params`` can be
@@ -144,6 +152,12 @@ def train(
         3.000 after 24 updates
     """
     samples = count_samples(data)
+    if samples == 0:
+        raise ValueError("the data hold no sample: their first axis has length 0")
+    if isinstance(batches, int | np.integer):
+        if samples is None:
+            raise ValueError("there is a batch size, but no data to take batches from")
+        batches = batch_order(samples, int(batches))
     rows, sizes = _order(batches, samples)
     epochs = _epochs(rows, epochs)
     total = len(sizes) * epochs
@@ -170,16 +184,20 @@ def train(
     else:
         if (key is None) != (program.order is None):
             raise ValueError("a BatchOrder needs a key to draw from, and nothing else does: train(..., key=...)")
+        if isinstance(key, int | np.integer) and program.order is not None and program.order.of is not None:
+            key = jax.random.key(key)  # of a batch_order; what another BatchOrder draws from, only that one knows
         make = compiled(begin, params, static=(0, 1), donate=2 if donate else None)
         state, first = make(program, sizes, params, model_state, inputs, () if key is None else key), 0
-    last = total if stop is None else stop
+    last = total if stop is None else _integer("stop", stop)
+    if until is not None and is_traced():
+        raise ValueError("until decides on the host: call train outside jit and vmap, or without it")
     if not first < last <= total:
         raise ValueError(f"the run stands at update {first} of {total}; it cannot go on to {last}")
     histories = []
     while first < last:
         epoch, start = divmod(first, len(sizes))
         if start == 0 and last - first >= len(sizes):
-            n = (last - first) // len(sizes)
+            n = (last - first) // len(sizes) if until is None else 1
             whole = compiled(whole_epochs, state.params, static=(0, 1), donate=2 if donate else None)
             state, seen, summaries = whole(program, n, state, _of_epochs(inputs, slice(epoch, epoch + n)))
             made = n * len(sizes)
@@ -194,6 +212,8 @@ def train(
         first += made
         histories.append(History(seen[0], seen[1], summaries))
         donate = True  # from here on the state is ours
+        if until is not None and first % len(sizes) == 0 and until(jax.tree.map(lambda x: x[-1], summaries)):
+            break
     history = histories[0] if len(histories) == 1 else jax.tree.map(lambda *h: jnp.concatenate(h), *histories)
     return Run(state, history)
 
@@ -204,6 +224,8 @@ def _order(batches: ArrayLike | BatchOrder | None, samples: int | None) -> tuple
         return None, (samples or 1,)
     if samples is None:
         raise ValueError("there are batches, but no data to take them from")
+    if isinstance(batches, BatchOrder) and batches.of not in (None, samples):
+        raise ValueError(f"the batch_order is of {batches.of} samples, but the data have {samples}")
     if not isinstance(batches, BatchOrder):
         rows = checked_rows(batches, samples)
         return rows, rows.sizes
@@ -218,9 +240,17 @@ def _epochs(rows: Rows | None, epochs: int | None) -> int:
     epochs = own if epochs is None else epochs
     if epochs is None:
         raise ValueError("say how many epochs: batches do not (only those of shape (epochs, steps, batch) do)")
+    epochs = _integer("epochs", epochs)
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, but is {epochs}")
     return epochs
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, but is {value!r}") from None
 
 
 def _of_epochs(inputs: Inputs, which: int | slice) -> Inputs:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
@@ -63,14 +64,27 @@ def sweep(
         at_once: number of points at a time on each device; None is all.
         memory: bytes on each device that may be used at a time; ``at_once`` follows from what one run is compiled to
             need. Give one of the two at most.
-        devices: to spread the points over; None is all that JAX has. There is no communication between them.
+        devices: to spread the points over; None is all that JAX has, those of all processes after
+            ``jax.distributed.initialize``. There is no communication between them but for the result at the end.
 
     Returns:
         The tree that ``run`` returns, with a leading axis; NumPy arrays if there are several chunks, so that each
-        leaves the device before the next.
+        leaves the device before the next, or several processes: each gets the whole result.
 
     Raises:
         ValueError: points without arrays or of unequal length, ``at_once`` below 1, or both limits given.
+
+    Over several processes each calls `sweep` with the same arguments, as one script started once on each machine does::
+
+        jax.distributed.initialize(
+            "10.0.0.1:1234", num_processes=2, process_id=int(sys.argv[1]),
+            heartbeat_timeout_seconds=20, shutdown_timeout_seconds=20,
+        )
+        result = funcsgd.sweep(run, points, data)
+
+    On CPUs ``jax.config.update("jax_cpu_collectives_implementation", "gloo")`` comes first. Where a process dies, the
+    others' call ends in an error, and they themselves after those timeouts, which are minutes unless set. With
+    ``devices=jax.local_devices()`` each process sweeps by itself.
 
     The program is compiled once for each number of points that run at once, and found again for the same ``run``.
 
@@ -98,20 +112,39 @@ def sweep(
     at_once = -(-n // len(devices)) if at_once is None else min(at_once, -(-n // len(devices)))
     if at_once < 1:
         raise ValueError(f"at_once must be at least 1, but is {at_once}")
-    devices = devices[: -(-n // at_once)]
+    here = jax.process_index()
+    alone = all(device.process_index == here for device in devices)
+    if alone:  # otherwise every process needs a part in the program
+        devices = devices[: -(-n // at_once)]
+    elif all(device.process_index != here for device in devices):
+        raise ValueError(f"none of the devices belongs to this process, number {here}: it would have no result")
     chunk = at_once * len(devices)
     mesh = Mesh(np.array(devices), ("points",))
-    shared = jax.device_put(shared, NamedSharding(mesh, WHOLE))
+    shared = jax.tree.map(lambda x: _placed(x, NamedSharding(mesh, WHOLE)), shared)
     results = []
     for start in range(0, n, chunk):
         # the last chunk is filled up with its own last point, so that all are one program
         which = np.minimum(np.arange(start, start + chunk), n - 1)
-        part = jax.device_put(jax.tree.map(lambda x, which=which: x[which], points), NamedSharding(mesh, SPLIT))
+        part = jax.tree.map(lambda x, which=which: _placed(x[which], NamedSharding(mesh, SPLIT)), points)
         result = _mapped(run, mesh, part, shared)
-        results.append(result if chunk >= n else jax.device_get(result))
+        if not alone:
+            result = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, WHOLE))(result)
+        results.append(result if alone and chunk >= n else jax.device_get(result))
     if len(results) == 1:
         return jax.tree.map(lambda x: x[:n], results[0])
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
+
+
+def _placed(x: Any, sharding: NamedSharding) -> Any:
+    """Put an array on the devices of a mesh; one that spans several processes already, the program moves."""
+    if sharding.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+        return jax.device_put(x, sharding) if sharding.is_fully_addressable else x
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        bits = _placed(jax.random.key_data(x), sharding)
+        return jax.jit(functools.partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x)))(bits)
+    host = np.asarray(x)
+    host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype))
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -126,7 +159,7 @@ def _mapped(run: Callable[..., Any], mesh: Mesh, points: Any, shared: Any) -> An
 def _bytes_of_one(run: Callable[..., Any], points: Any, shared: Any) -> float:
     """What the compiler sets aside for one run: its temporaries and its result."""
     one = jax.tree.map(lambda x: x[:1], points)
-    mesh = Mesh(np.array(jax.devices()[:1]), ("points",))
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("points",))
     analysis = _mapped.lower(run, mesh, one, shared).compile().memory_analysis()
     if analysis is None:
         raise ValueError("the compiler does not say how much memory a run needs here: give at_once instead")

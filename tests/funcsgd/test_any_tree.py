@@ -134,9 +134,8 @@ def search(examples, shard, phases=tuple(Phase)):
     seed(shard)(options(given(CASES)(check)))()
 
 
-@pytest.mark.parametrize("shard", range(2))
-def test_any_tree(shard):
-    search(50, shard)
+def test_any_tree():
+    search(40, 0)
 
 
 @pytest.mark.thorough
@@ -145,7 +144,7 @@ def test_any_tree_at_length(shard):
     search(250, shard)
 
 
-def test_the_search_finds_a_planted_fault(monkeypatch):
-    monkeypatch.setattr("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
+def test_the_search_finds_a_planted_fault(plant):
+    plant("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
     with pytest.raises(AssertionError):
         search(100, 0, phases=[Phase.generate])

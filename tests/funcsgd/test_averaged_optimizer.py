@@ -77,7 +77,7 @@ def test_parameters_are_needed():
         tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("case", AVERAGES)
 def test_equal_to_torchs_script_over_a_thousand_steps(x64, case, dtype):
     average, options = AVERAGES[case]

@@ -71,6 +71,62 @@ def test_a_state_without_learning_rate():
         funcsgd.get_learning_rate(optax.adam(0.1).init(jnp.ones(1)))
 
 
+SCHEDULE = funcsgd.step_lr(0.5, 1, gamma=0.5)
+STAGES = {
+    "number": lambda: funcsgd.sgd(0.5),
+    "schedule": lambda: funcsgd.sgd(SCHEDULE),
+    "table": lambda: funcsgd.sgd(funcsgd.tabulate(SCHEDULE, 9)),
+    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([SCHEDULE], 9)),
+    "every second": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([SCHEDULE], 9, every=2)),
+    "injected": lambda: optax.inject_hyperparams(funcsgd.sgd)(0.5),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_one_answer_before_every_update(name):
+    tx, p = STAGES[name](), jnp.ones(1)
+    state = tx.init(p)
+    for _ in range(5):
+        said = funcsgd.get_learning_rate(state)
+        updates, state = tx.update(p, state, p)
+        assert -updates[0] == said
+
+
+def test_what_is_not_in_the_state_is_not_told():
+    tx = optax.inject_hyperparams(funcsgd.sgd)(learning_rate=SCHEDULE)
+    with pytest.raises(ValueError, match=r"keeps the learning rate of the update before.* give the schedule to"):
+        funcsgd.get_learning_rate(tx.init(jnp.ones(1)))
+    with pytest.raises(ValueError, match="overwrites it by its schedule"):
+        funcsgd.set_learning_rate(tx.init(jnp.ones(1)), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "then"), [("number", 0.125), ("injected", 0.125), ("schedule", 0.25), ("schedulers", 0.0625)]
+)
+def test_a_learning_rate_set_by_hand(name, then):
+    tx, p = STAGES[name](), jnp.ones(1)
+    state = funcsgd.set_learning_rate(tx.init(p), 0.125)
+    first, state = jax.jit(tx.update)(p, state, p)
+    second, _ = tx.update(p, state, p)
+    assert (float(first[0]), float(second[0])) == (-0.125, -then)
+
+
+def test_groups_are_set_apart_and_nothing_compiles_anew():
+    tx = optax.partition({0: funcsgd.sgd(0.5), 1: funcsgd.sgd(0.25)}, {"a": 0, "b": 1})
+    params = {"a": jnp.ones(1), "b": jnp.ones(1)}
+    state, step = tx.init(params), jax.jit(tx.update)
+    step(params, state, params)
+    state = funcsgd.set_learning_rate(state, [1.0, 2.0])
+    assert [float(u[0]) for u in step(params, state, params)[0].values()] == [-1.0, -2.0]
+    assert step._cache_size() == 1
+    with pytest.raises(ValueError, match="the state has 2 learning rates, but 3 are given"):
+        funcsgd.set_learning_rate(state, [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"Invalid learning rate: -1\.0"):
+        funcsgd.set_learning_rate(state, -1.0)
+    with pytest.raises(ValueError, match="no learning rate in a state"):
+        funcsgd.set_learning_rate(optax.adam(0.1).init(params), 1.0)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parity_of_a_schedule(x64, dtype):
     params, gradients = random_run(dtype, steps=len(TABLE))

@@ -9,6 +9,7 @@ from funcsgd import noisy_quadratic as nq
 from tests.funcsgd.noisy_quadratic_rules import grid, small_model
 
 
+@pytest.mark.thorough
 def test_the_first_crossing_of_the_curve(x64):
     model, target = small_model(), 0.3
 

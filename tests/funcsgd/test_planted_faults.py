@@ -25,7 +25,7 @@ def damped_first_step(dampening):
 
     def init(params):
         state = tx.init(params)
-        return state._replace(started=jnp.ones_like(state.started))
+        return state._replace(started=tuple(map(jnp.ones_like, state.started)))
 
     return optax.GradientTransformationExtraArgs(init, tx.update)
 
@@ -77,12 +77,12 @@ def test_faults_are_found(name):
 
 
 @pytest.mark.parametrize("flags", [{"momentum": 0.9}, IN_TORCH, {"momentum": 0.37, "nesterov": True}], ids=str)
-def test_removing_rounded_is_found(monkeypatch, flags):
-    monkeypatch.setattr("funcsgd.arithmetic.elementwise.rounded", lambda x: x)  # every rule rounds through this module
+def test_removing_rounded_is_found(plant, flags):
+    plant("funcsgd.arithmetic.elementwise.rounded", lambda x: x)  # every rule rounds through this module
     assert differences(funcsgd.sgd(LR, **flags), **flags) > 0
 
 
-def test_a_last_stage_without_its_barrier_is_found(monkeypatch):
+def test_a_last_stage_without_its_barrier_is_found(plant):
     """XLA may join two factors: ``(d * 0.3) * lr`` becomes ``d * (0.3 * lr)``. jax 0.10 does, 0.12 does not."""
 
     def found():
@@ -91,7 +91,7 @@ def test_a_last_stage_without_its_barrier_is_found(monkeypatch):
         return differing_bits(ours, torch_run(PARAMS, halfway, lr=LR))
 
     assert found() == 0
-    monkeypatch.setattr("funcsgd.learning_rate.step", lambda d, factor, p: d * jnp.asarray(factor, d.dtype))
+    plant("funcsgd.learning_rate.step", lambda d, factor, p: d * jnp.asarray(factor, d.dtype))
     d = np.concatenate([np.ravel(g) for of_step in STEPS for g in of_step])
     joined = jax.jit(lambda d: d * np.float32(0.3) * np.float32(LR))(d) != d * np.float32(0.3) * np.float32(LR)
     assert (found() > 0) == joined.any()

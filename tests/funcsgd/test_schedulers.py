@@ -114,9 +114,9 @@ def test_without_a_plateau_no_metric_is_needed():
         [step_lr(1.0, 1, gamma=0.5), lambda_lr(1.0, lambda epoch: 1 / epoch if epoch else 1)], 9
     )
     state = stage.init(())
-    for _ in range(4):
+    for _ in range(3):
         _, state = stage.update((), state)
-    assert state.learning_rate == np.float32(1 / 3)
+    assert state.learning_rate == np.float32(1 / 3)  # which the fourth update takes
 
 
 def test_hyperparameters_of_the_plateau_may_be_traced():

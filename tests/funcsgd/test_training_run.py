@@ -240,14 +240,15 @@ def test_compiles_once(tx):
     assert len(traces) == after_first
 
 
-def test_inside_jit_and_vmap_hyperparameters_and_keys_may_be_traced():
+@pytest.mark.parametrize("leaks", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_inside_jit_and_vmap_hyperparameters_and_keys_may_be_traced(leaks):
     data = jnp.arange(4.0)
 
     def final(rate, seed):
         run = train(toy, funcsgd.sgd(rate), jnp.array(4.0), data, batch_order(4, 2), 2, key=jax.random.key(seed))
         return run.params
 
-    with jax.checking_leaks():
+    with jax.check_tracer_leaks(leaks):
         many = jax.jit(jax.vmap(final))(jnp.array([0.0, 0.5, 0.5]), jnp.array([0, 1, 2]))
     assert many.tolist() == [4.0, float(final(0.5, 1)), float(final(0.5, 2))]  # dyadic numbers: exact in any order
 

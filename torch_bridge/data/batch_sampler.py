@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 
 from torch_bridge.data.passes import Indices, new_pass
+from torch_bridge.data.replayed import Replayed
 
 
 class BatchSampler:
@@ -88,23 +89,8 @@ class SinglePass:
         return self._indices.state()
 
 
-class PlainBatchPass:
-    """One pass over any iterable of batches of indices; taken up again by dropping what was taken before."""
-
-    def __init__(self, batches: Iterable[Iterable[int]], state: dict[str, Any] | None = None) -> None:
-        self._iterator = iter(batches)
-        self._taken = 0
-        for _ in range(0 if state is None else state["taken"]):
-            next(self)
-
-    def __iter__(self) -> "PlainBatchPass":
-        return self
+class PlainBatchPass(Replayed):
+    """One pass over any iterable of batches of indices."""
 
     def __next__(self) -> Indices:
-        batch = np.array(list(next(self._iterator)), np.int64)
-        self._taken += 1
-        return batch
-
-    def state(self) -> dict[str, Any]:
-        """Return where the pass stands, for JSON."""
-        return {"taken": self._taken}
+        return np.atleast_1d(np.asarray(super().__next__(), np.int64))

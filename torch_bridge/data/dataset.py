@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from torch_bridge.random import Generator, default_generator
+from torch_bridge.random import Generator, check_generator, default_generator
 
 LONG_ROW = 256  # elements
 
@@ -161,6 +161,7 @@ def random_split(
         >>> [part.indices.tolist() for part in random_split(range(5), [0.5, 0.5], Generator(0))]
         [[4, 0, 1], [3, 2]]
     """
+    check_generator("random_split", generator)
     sizes = [*lengths]
     if isclose(sum(lengths), 1) and sum(lengths) <= 1:
         for i, fraction in enumerate(lengths):

@@ -7,7 +7,7 @@ import numpy as np
 
 from torch_bridge.data.batch_sampler import BatchPass, BatchSampler, PlainBatchPass, SinglePass
 from torch_bridge.data.passes import Indices, Sampler
-from torch_bridge.random import Generator, default_generator
+from torch_bridge.random import Generator, check_generator, default_generator
 
 
 class EpochOrder:
@@ -27,6 +27,7 @@ class EpochOrder:
         generator: Generator | None,
         seed_once: bool,
     ) -> None:
+        check_generator("DataLoader", generator)
         self.batch_sampler = batch_sampler
         self.generator = generator
         self.seed_once = seed_once
@@ -50,7 +51,7 @@ class EpochOrder:
 
     def index_pass(self, state: dict[str, Any] | None = None) -> BatchPass | SinglePass | PlainBatchPass:
         """Begin a pass over the epoch's indices, or go on with one."""
-        if isinstance(self.batch_sampler, BatchSampler):
+        if isinstance(self.batch_sampler, BatchSampler) and type(self.batch_sampler).__iter__ is BatchSampler.__iter__:
             return BatchPass(self.batch_sampler, state)
         if self.batch_sampler is not None:
             return PlainBatchPass(self.batch_sampler, state)

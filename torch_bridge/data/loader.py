@@ -10,7 +10,7 @@ from torch_bridge.data.epoch_order import EpochOrder
 from torch_bridge.data.loader_pass import LoaderPass, Loading
 from torch_bridge.data.passes import Indices
 from torch_bridge.data.sampler import RandomSampler, SequentialSampler
-from torch_bridge.random import Generator
+from torch_bridge.random import Generator, check_generator
 
 FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
@@ -135,6 +135,7 @@ class DataLoader:
 
     @generator.setter
     def generator(self, generator: Generator | None) -> None:
+        check_generator("DataLoader", generator)
         self.order.generator = generator
 
     def __len__(self) -> int:
@@ -146,7 +147,10 @@ class DataLoader:
     def resume(self, state: dict[str, Any]) -> "LoaderPass":
         """Go on with an epoch that `LoaderPass.state` wrote down, at the batch after the last one delivered.
 
-        Sets the default stream, the loader's generator and the sampler's to where they stood.
+        Sets the default stream, the loader's generator and the sampler's to where they stood. A sampler or batch
+        sampler of your own is asked once more for what it gave, from where its streams stood: the default one,
+        Python's, NumPy's and the generators among its attributes. If it has ``state_dict`` and ``load_state_dict``,
+        they are used.
 
         Args:
             state: as written, also by another process; this loader must be set up as that one was.
@@ -155,7 +159,8 @@ class DataLoader:
             The rest of the epoch.
 
         Raises:
-            ValueError: the state was written by a loader that was set up in another way.
+            ValueError: the state was written by a loader that was set up in another way, or a sampler of your own does
+                not give again what it gave.
         """
         return LoaderPass(self.order, self._loading(), state)
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.data.epoch_order import EpochOrder
-from torch_bridge.data.passes import Indices, packed, unpacked
+from torch_bridge.data.passes import Indices
+from torch_bridge.data.stored import packed, unpacked
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One pass over an order of indices: drawn piece by piece when torch draws, left and taken up again anywhere."""
 
-import base64
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import islice
@@ -9,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_bridge.random import Generator, State, default_generator, from_bytes, to_bytes
+from torch_bridge.data.replayed import Replayed
+from torch_bridge.data.stored import packed, unpacked
+from torch_bridge.random import Generator, State, default_generator
 
 Indices = NDArray[np.int64]
 
@@ -122,38 +123,25 @@ class SamplerPass:
 
 
 class PlainPass:
-    """One pass over any iterable of indices; it is taken up again by dropping what was taken before."""
+    """One pass over any iterable of indices; see `Replayed`."""
 
     def __init__(self, indices: Iterable[int], state: dict[str, Any] | None = None) -> None:
-        self._iterator = iter(indices)
-        self._taken = 0
-        if state is not None:
-            self.take(state["taken"])
+        self._items = Replayed(indices, state)
 
     def take(self, count: int) -> Indices:
         """See `Pass`."""
-        taken = np.array(list(islice(self._iterator, count)), np.int64)
-        self._taken += len(taken)
-        return taken
+        return np.array(list(islice(self._items, count)), np.int64)
 
     def state(self) -> dict[str, Any]:
         """See `Pass`."""
-        return {"taken": self._taken}
+        return self._items.state()
 
 
 def new_pass(indices: Iterable[int], state: dict[str, Any] | None = None) -> Pass:
     """Begin a pass, or go on with one, over a sampler of ours or any other iterable of indices."""
-    return SamplerPass(indices, state) if isinstance(indices, Sampler) else PlainPass(indices, state)
-
-
-def packed(state: State) -> str:
-    """Write a stream's 5056 bytes as text."""
-    return base64.b64encode(to_bytes(state).tobytes()).decode("ascii")
-
-
-def unpacked(text: str) -> State:
-    """Read what `packed` wrote."""
-    return from_bytes(base64.b64decode(text))
+    if isinstance(indices, Sampler) and type(indices).__iter__ is Sampler.__iter__:
+        return SamplerPass(indices, state)
+    return PlainPass(indices, state)
 
 
 def _generator(state: State) -> Generator:

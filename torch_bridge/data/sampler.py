@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from torch_bridge.data.passes import Indices, Sampler
-from torch_bridge.random import Generator, default_generator
+from torch_bridge.random import Generator, check_generator, default_generator
 
 
 class SequentialSampler(Sampler):
@@ -67,6 +67,7 @@ class RandomSampler(Sampler):
         self.data_source = data_source
         self.replacement = replacement
         self._num_samples = num_samples
+        check_generator("RandomSampler", generator)
         self.generator = generator
         if not isinstance(replacement, bool):
             raise TypeError(f"replacement should be a boolean value, but got replacement={replacement}")
@@ -115,6 +116,7 @@ class SubsetRandomSampler(Sampler):
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
         self.indices = indices
+        check_generator("SubsetRandomSampler", generator)
         self.generator = generator
 
     def __len__(self) -> int:
@@ -156,6 +158,7 @@ class WeightedRandomSampler(Sampler):
             )
         self.num_samples = num_samples
         self.replacement = replacement
+        check_generator("WeightedRandomSampler", generator)
         self.generator = generator
 
     def __len__(self) -> int:

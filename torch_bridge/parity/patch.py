@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Patch:
-    """One function of a module or class, replaced while it has listeners; a listener stands around each call.
+    """One function of a module or class, replaced while it has listeners; a listener is_replaced around each call.
 
     A listener is a method ``(call, args, kwargs) -> result`` that makes the call. It is held weakly. A call from within
     a call of the same function is not heard, nor one inside of `unheard`.
@@ -34,9 +34,15 @@ class Patch:
         own = self._own if self._own is not None else vars(self._owner())[self._name]
         return own.__func__ if isinstance(own, classmethod) else own
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether torch's function is replaced at present."""
+        return self._own is not None
+
     def hear(self, listener: Callable[..., Any]) -> Callable[[], None]:
         """Add a listener; call what is returned to remove it."""
-        reference = weakref.WeakMethod(listener)
+        # A recorder that is dropped without being closed gives torch its functions back as well.
+        reference = weakref.WeakMethod(listener, self._forget)
         self._listeners.append(reference)
         if self._own is None:
             own = self.own
@@ -113,3 +119,10 @@ CUSTOM_FUNCTION = Patch(lambda: _autograd().Function, "apply")
 SCALE = Patch(_grad_scaler, "scale")
 UNSCALE = Patch(_grad_scaler, "unscale_")
 SCALER_STEP = Patch(_grad_scaler, "step")
+
+_ALL = (BACKWARD, GRAD, CUSTOM_FUNCTION, SCALE, UNSCALE, SCALER_STEP)
+
+
+def replaced() -> list[str]:
+    """Return the names of torch's functions that are replaced at present."""
+    return [patch._name for patch in _ALL if patch.is_replaced]

@@ -48,9 +48,10 @@ def optax_step(tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], j
         observed["gradient"] = gradient
         rates = _learning_rates(opt_state)
         updates, opt_state = rule.update(gradient, opt_state, params, **extra)
-        # A scheduler between two epochs learns its rate in the update, and so does optax.inject_hyperparams its
+        # A scheduler that waits for a metric learns its rate in the update, and so does optax.inject_hyperparams its
         # schedule's.
-        if nodes_of(opt_state, (ScaleBySchedulersState, optax.InjectStatefulHyperparamsState)):
+        waiting = any(node.plateaus for node in nodes_of(opt_state, ScaleBySchedulersState))
+        if waiting or nodes_of(opt_state, optax.InjectStatefulHyperparamsState):
             rates = _learning_rates(opt_state)
         if rates:
             observed["learning_rate"] = rates

@@ -8,13 +8,13 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from torch_bridge.random.bernoulli import draw_bernoulli, draw_bernoulli_each, draw_dropout_mask
+from torch_bridge.random.bernoulli_numbers import draw_bernoulli, draw_bernoulli_each, draw_dropout_mask
 from torch_bridge.random.exponential import draw_exponential
 from torch_bridge.random.integers import draw_any_integers, draw_integers
 from torch_bridge.random.layout import MemoryOrder, Shape
 from torch_bridge.random.mersenne_twister import DEFAULT_SEED, State, seeded
-from torch_bridge.random.multinomial import draw_multinomial
-from torch_bridge.random.normal import draw_normal
+from torch_bridge.random.multinomial_numbers import draw_multinomial
+from torch_bridge.random.normal_numbers import draw_normal
 from torch_bridge.random.permutation import draw_permutation
 from torch_bridge.random.torch_state import from_bytes, to_bytes
 from torch_bridge.random.uniform import draw_uniform
@@ -201,6 +201,32 @@ def _size(size: Sequence[Shape]) -> Shape:
 
 
 default_generator = Generator()
+
+
+def check_generator(name: str, generator: Any) -> None:
+    """Raise TypeError for a generator of another library, such as torch's.
+
+    Args:
+        name: what was given the generator.
+        generator: one of ours, or None.
+    """
+    if generator is not None and not isinstance(generator, Generator):
+        kind = f"{type(generator).__module__}.{type(generator).__qualname__}"
+        raise TypeError(
+            f"{name} draws from a torch_bridge.random.Generator, but got a {kind}: "
+            "Generator(seed) has the stream of torch.Generator().manual_seed(seed), and "
+            "Generator().set_state(generator.get_state()) goes on where one of torch's stands"
+        )
+
+
+# torch's own names for what the default generator draws; see the methods.
+rand = default_generator.rand
+randn = default_generator.randn
+randint = default_generator.randint
+randperm = default_generator.randperm
+normal = default_generator.normal
+bernoulli = default_generator.bernoulli
+multinomial = default_generator.multinomial
 
 
 def manual_seed(seed: int) -> Generator:

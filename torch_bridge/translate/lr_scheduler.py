@@ -4,11 +4,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from funcsgd import ReduceLROnPlateau, reduce_lr_on_plateau, schedules
 from funcsgd.schedules import Schedule, chained_scheduler
 from funcsgd.schedules.composition import ChainedScheduler
 from funcsgd.schedules.one_cycle import OneCycleLR
 from torch_bridge.translate.scheduler_progress import as_list, epochs_done
+from torch_bridge.translate.stepping import is_torchs, look_ahead, names_of
 
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
@@ -17,12 +20,17 @@ Turns: TypeAlias = list[Schedule | ReduceLROnPlateau]
 """Schedulers of one parameter group that are stepped one after another, in that order."""
 
 
+VERIFIED = 50
+"""How many of torch's next epochs a schedule is compared with before it is handed out."""
+
+
 def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> list[Schedule]:
     """Translate a scheduler into one schedule for each parameter group, counted from the scheduler's construction.
 
     Args:
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR; in
-            whatever state it is, as long as nothing else set the learning rate. Several that are stepped one after
+            whatever state it is, as long as its formula leads there: torch's next 50 epochs are compared, by stepping
+            a copy. `from_torch` with the optimizer takes any other state too. Several that are stepped one after
             another, in the order of their steps, are a `chained_scheduler`.
 
     Returns:
@@ -31,11 +39,12 @@ def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> li
 
     Raises:
         TypeError: there is no equivalent; the message names the class.
-        ValueError: the learning rate in force is not the one that the scheduler would have set.
+        ValueError: the learning rate in force, or one of the next 50, is not the one that the schedule has.
 
     Exactness: bitwise.
     """
     schedulers = as_list(scheduler)
+    check_together(schedulers)
     found = []
     for each in turns_from_torch(schedulers):
         schedule = chained(each)
@@ -45,20 +54,71 @@ def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> li
             )
         found.append(schedule)
     done = epochs_done(schedulers)
-    for index, (schedule, group) in enumerate(zip(found, schedulers[0].optimizer.param_groups, strict=True)):
+    optimizer, names = schedulers[0].optimizer, names_of(schedulers)
+    for index, (schedule, group) in enumerate(zip(found, optimizer.param_groups, strict=True)):
         if (expected := schedule.table(done + 1)[done]) != float(group["lr"]):
-            names = " and ".join(type(scheduler).__name__ for scheduler in schedulers)
             raise ValueError(
                 f"the learning rate of group {index} is {float(group['lr'])!r}, but {names} would have set "
                 f"{float(expected)!r} at epoch {done}: something else changed it, or several schedulers take turns "
-                "(give all of them, in the order of their steps)"
+                "(give all of them, in the order of their steps, or give the optimizer to from_torch, which goes on "
+                "from any learning rate)"
+            )
+    rates, _ = look_ahead(optimizer, schedulers, done, VERIFIED)
+    for index, (schedule, torchs) in enumerate(zip(found, rates.T, strict=True)):
+        length = min(len(torchs), table_length(schedule, done + len(torchs)) - done)
+        ours = schedule.table(done + length)[done:]
+        if (differs := np.flatnonzero(ours != torchs[:length])).size:
+            k = int(differs[0])
+            raise ValueError(
+                f"{names} is in a state that its formula does not lead to: at epoch {done + k} torch sets the learning "
+                f"rate of group {index} to {float(torchs[k])!r}, the formula to {float(ours[k])!r}; give the "
+                "optimizer to from_torch, which goes on from any state"
             )
     return found
 
 
+def check_owner(schedulers: Sequence[Any], optimizer: Any) -> None:
+    """Raise ValueError if a scheduler sets the learning rate of another optimizer."""
+    for scheduler in schedulers:
+        if not callable(getattr(scheduler, "step", None)):
+            raise TypeError(f"a scheduler has a method step, but {type(scheduler).__name__} has none")
+        if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+            raise ValueError(
+                f"{type(scheduler).__name__} sets the learning rate of another optimizer than the one given: give both "
+                "of the same run"
+            )
+        if not is_torchs(scheduler) and any(kind.__name__ == "ReduceLROnPlateau" for kind in type(scheduler).__mro__):
+            raise TypeError(
+                f"{type(scheduler).__name__} is a ReduceLROnPlateau of your own, which watches a metric in a way that "
+                "cannot be known: use torch's class"
+            )
+
+
+def check_together(schedulers: Sequence[Any]) -> None:
+    """Raise ValueError for SWALR among others: scripts step it in place of them, not after them."""
+    if len(schedulers) > 1 and any(type(scheduler).__name__ == "SWALR" for scheduler in schedulers):
+        raise ValueError(
+            f"{names_of(schedulers)} in a list are stepped one after another in every epoch, but scripts step SWALR in "
+            "place of the others once it has taken over: tell from_torch which is stepped when, "
+            "step_schedulers=lambda epoch, schedulers: schedulers[epoch >= swa_start].step(), or give it SWALR alone "
+            "from then on"
+        )
+
+
 def turns_from_torch(schedulers: "Sequence[LRScheduler]") -> list[Turns]:
-    """Translate schedulers that are stepped one after another; a list of translations for each parameter group."""
+    """Translate schedulers that are stepped one after another; a list of translations for each parameter group.
+
+    Raises:
+        TypeError: there is no equivalent. ValueError: a group was added after the scheduler was made.
+    """
     groups = range(len(schedulers[0].optimizer.param_groups))
+    for scheduler in schedulers:
+        if (first := len(getattr(scheduler, "base_lrs", groups))) < len(groups):
+            raise ValueError(
+                f"{type(scheduler).__name__} was made when the optimizer had {first} parameter groups, and has no "
+                f"formula for group {first}, which was added later: make the scheduler after the last add_param_group, "
+                "or give the optimizer to from_torch, which follows it as torch does"
+            )
     return [[_translate(scheduler, index) for scheduler in schedulers] for index in groups]
 
 
@@ -82,7 +142,7 @@ def table_length(schedule: Schedule, epochs: int) -> int:
 
 def _translate(scheduler: "LRScheduler", index: int) -> Any:
     translate = _TRANSLATIONS.get(type(scheduler).__name__)
-    if translate is None or not type(scheduler).__module__.startswith("torch.optim."):
+    if translate is None or not is_torchs(scheduler):
         raise TypeError(
             f"{type(scheduler).__name__} has no equivalent among funcsgd's schedules; there are those of "
             f"{', '.join(_TRANSLATIONS)}"
@@ -90,12 +150,21 @@ def _translate(scheduler: "LRScheduler", index: int) -> Any:
     return translate(scheduler, index)
 
 
-def _plateau(scheduler: Any, index: int) -> ReduceLROnPlateau:
+def plateau_from_torch(scheduler: Any, index: int) -> ReduceLROnPlateau:
+    """Translate a ReduceLROnPlateau for a parameter group; a group added later has the default lower bound."""
     group = scheduler.optimizer.param_groups[index]
     names = ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "eps")
     options = {name: getattr(scheduler, name) for name in names}
     learning_rate = float(group.get("initial_lr", group["lr"]))
-    return reduce_lr_on_plateau(learning_rate, min_lr=scheduler.min_lrs[index], **options)
+    bounds = scheduler.min_lrs
+    if len(bounds) != (count := len(scheduler.optimizer.param_groups)):
+        if scheduler.default_min_lr is None:
+            raise ValueError(
+                f"ReduceLROnPlateau has {len(bounds)} lower bounds for {count} parameter groups, one of which was "
+                "added later; torch raises too: set min_lrs of the scheduler"
+            )
+        bounds = [scheduler.default_min_lr] * count
+    return reduce_lr_on_plateau(learning_rate, min_lr=bounds[index], **options)
 
 
 def _base(scheduler: Any, index: int) -> float:
@@ -228,7 +297,7 @@ _TRANSLATIONS: dict[str, Callable[[Any, int], Schedule | ReduceLROnPlateau]] = {
     "CosineAnnealingWarmRestarts": _plain(schedules.cosine_annealing_warm_restarts, "T_0", "T_mult", "eta_min"),
     "CyclicLR": _cyclic,
     "OneCycleLR": _one_cycle,
-    "ReduceLROnPlateau": _plateau,
+    "ReduceLROnPlateau": plateau_from_torch,
     "SWALR": _swalr,
     "SequentialLR": _sequential,
     "ChainedScheduler": _chained,

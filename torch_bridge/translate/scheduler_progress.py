@@ -1,11 +1,11 @@
 """Where torch's schedulers stand, and copies of them further on."""
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from funcsgd import ScaleBySchedulersState
 from funcsgd.double import from_words
+from torch_bridge.translate.stepping import StepSchedulers, copied, leaving_alone
 
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
@@ -18,16 +18,24 @@ def as_list(scheduler: "LRScheduler | Sequence[LRScheduler] | None") -> "list[LR
     return list(scheduler) if isinstance(scheduler, Sequence) else [scheduler]
 
 
+def watches_metric(scheduler: Any) -> bool:
+    """Return True for torch's ReduceLROnPlateau."""
+    return type(scheduler).__name__ == "ReduceLROnPlateau"
+
+
 def epochs_done(schedulers: "Sequence[LRScheduler]") -> int:
     """Return how often schedulers were stepped since their construction.
 
     Raises:
-        ValueError: some more often than others.
+        ValueError: some more often than others, or one does not count its steps.
     """
     done = [_epochs_done(scheduler) for scheduler in schedulers]
     if len(set(done)) > 1:
         told = ", ".join(f"{type(each).__name__} {epochs}" for each, epochs in zip(schedulers, done, strict=True))
-        raise ValueError(f"schedulers that take turns are stepped together, but they stand at epochs {told}")
+        raise ValueError(
+            f"schedulers that take turns are stepped together, but they stand at epochs {told}: give only those that "
+            "the script still steps, or say by step_schedulers which it steps when"
+        )
     return done[0]
 
 
@@ -35,14 +43,54 @@ def _epochs_done(scheduler: Any) -> int:
     inner = getattr(scheduler, "_schedulers", None)
     if type(scheduler).__name__ == "ChainedScheduler" and inner:
         return _epochs_done(inner[0])
-    return int(scheduler.last_epoch)
+    if not hasattr(scheduler, "last_epoch"):
+        raise ValueError(
+            f"{type(scheduler).__name__} has no last_epoch: give step_schedulers, and steps_done, the number of "
+            "optimizer.step() made so far"
+        )
+    return max(0, int(scheduler.last_epoch))
+
+
+def standing(
+    schedulers: "Sequence[LRScheduler]", steps_per_epoch: int, steps_done: int | None, own_steps: bool
+) -> tuple[int, int]:
+    """Return the number of epochs and the number of updates made so far.
+
+    Args:
+        schedulers: in the order of their steps.
+        steps_per_epoch: as in `torch_bridge.from_torch`.
+        steps_done: likewise.
+        own_steps: the script steps them in its own way, so that they do not tell.
+
+    Raises:
+        ValueError: the numbers do not fit, or ``steps_done`` is needed.
+    """
+    if own_steps:
+        if steps_done is None and any(_epochs_done(scheduler) for scheduler in schedulers):
+            raise ValueError(
+                "with step_schedulers, schedulers that were stepped already do not tell how often: give steps_done, "
+                "the number of optimizer.step() made so far"
+            )
+        count = steps_done or 0
+        return count // steps_per_epoch, count
+    done = epochs_done(schedulers)
+    count = done * steps_per_epoch if steps_done is None else steps_done
+    if count // steps_per_epoch != done:
+        raise ValueError(
+            f"after {count} steps, {steps_per_epoch} to an epoch, the scheduler should stand at epoch "
+            f"{count // steps_per_epoch}, but it stands at {done}: check both numbers, or say by step_schedulers when "
+            "the script steps it"
+        )
+    return done, count
 
 
 def advanced(
     schedulers: "Sequence[LRScheduler]",
+    done: int,
     epochs: int,
     states: Sequence[ScaleBySchedulersState] = (),
     value: float | None = None,
+    step_schedulers: StepSchedulers | None = None,
 ) -> tuple[list[Any], list[dict[str, Any]]]:
     """Return copies of schedulers after ``epochs`` steps in all, and the parameter groups as they would leave them.
 
@@ -50,32 +98,37 @@ def advanced(
 
     Args:
         schedulers: in the order of their steps.
+        done: where they stand.
         epochs: where the run stands.
         states: where one of them watches a metric, what the run made of it, for each parameter group.
         value: the metric of the latest epoch, if the run has not looked at it yet.
+        step_schedulers: as in `torch_bridge.from_torch`.
 
     Raises:
         ValueError: a scheduler is already further, or ``value`` is missing.
     """
-    done, stands = epochs_done(schedulers), int(states[0].epoch) if states else epochs
+    stands = int(states[0].epoch) if states else epochs
     if done > stands:
         raise ValueError(f"the scheduler stands at epoch {done}, and the run only at {stands}: give a fresh one")
     optimizer = schedulers[0].optimizer
-    groups = [{key: _own(entry) for key, entry in group.items()} for group in optimizer.param_groups]
-    copies = [_copied(scheduler, _StandIn(groups, optimizer.defaults)) for scheduler in schedulers]
-    for _ in range(stands - done):
-        for scheduler in copies:
-            if not _watches_metric(scheduler):
-                scheduler.step()
-    if states:
-        _place(copies, groups, states)
-    if epochs > stands:  # one epoch at most: the run looks at a metric in the next epoch's first update
-        if value is None:
-            raise ValueError(
-                f"the run stands between two epochs and has not seen the metric of epoch {stands} yet: pass value="
-            )
-        for scheduler in copies:
-            scheduler.step(*[value] * _watches_metric(scheduler))
+    with leaving_alone(optimizer, schedulers):
+        copies, groups = copied(schedulers, optimizer)
+        for epoch in range(done, stands):
+            if step_schedulers is not None:
+                step_schedulers(epoch, copies)
+                continue
+            for scheduler in copies:
+                if not watches_metric(scheduler):
+                    scheduler.step()
+        if states:
+            _place(copies, groups, states)
+        if epochs > stands:  # one epoch at most: the run looks at a metric in the next epoch's first update
+            if value is None:
+                raise ValueError(
+                    f"the run stands between two epochs and has not seen the metric of epoch {stands} yet: pass value="
+                )
+            for scheduler in copies:
+                scheduler.step(*[value] * watches_metric(scheduler))
     return copies, groups
 
 
@@ -87,43 +140,9 @@ def _place(copies: list[Any], groups: list[dict[str, Any]], states: Sequence[Sca
     plateaus = iter(states[0].plateaus)  # torch has one for all groups; here they are equal
     for scheduler in copies:
         scheduler._last_lr = list(rates)
-        if _watches_metric(scheduler):
+        if watches_metric(scheduler):
             seen = next(plateaus)
             scheduler.last_epoch = int(states[0].epoch)
             scheduler.best = float(seen.best)
             scheduler.num_bad_epochs = int(seen.num_bad_epochs)
             scheduler.cooldown_counter = int(seen.cooldown_counter)
-
-
-def _watches_metric(scheduler: Any) -> bool:
-    return type(scheduler).__name__ == "ReduceLROnPlateau"
-
-
-def _own(entry: Any) -> Any:
-    """A tensor's own copy: a scheduler writes a learning rate into the tensor that holds it."""
-    return entry.clone() if hasattr(entry, "clone") else entry
-
-
-class _StandIn:
-    """An optimizer that holds parameter groups and nothing to optimise; a scheduler steps it without a warning."""
-
-    def __init__(self, param_groups: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
-        self.param_groups = param_groups
-        self.defaults = defaults
-        self._opt_called = True
-
-    def step(self) -> None:
-        """Do nothing."""
-
-    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]  # what a scheduler looks for before it warns
-
-
-def _copied(scheduler: Any, optimizer: _StandIn) -> Any:
-    copied = copy.copy(scheduler)
-    copied.__dict__ = {
-        key: list(value) if isinstance(value, list) else value for key, value in scheduler.__dict__.items()
-    }
-    copied.optimizer = optimizer
-    if hasattr(scheduler, "_schedulers"):
-        copied._schedulers = [_copied(child, optimizer) for child in scheduler._schedulers]
-    return copied

@@ -63,10 +63,7 @@ def momentum_buffers(opt_state: optax.OptState, params: Any) -> tuple[Any, Any] 
 def _started(node: Any, params: Any) -> Any:
     structure: Any = jax.tree.structure(params)
     leaves = structure.flatten_up_to(_buffers(node))
-    if isinstance(node, AddMomentumState):
-        flags = iter([node.started[i] for i in range(node.started.shape[0])])
-    else:
-        flags = iter([jnp.array(True)] * len(leaves))
+    flags = iter(node.started if isinstance(node, AddMomentumState) else [jnp.array(True)] * len(leaves))
     return jax.tree.unflatten(
         structure, [leaf if isinstance(leaf, optax.MaskedNode) else next(flags) for leaf in leaves]
     )
@@ -91,11 +88,11 @@ def with_momentum_buffers(opt_state: optax.OptState, params: Any, buffers: Any) 
             if isinstance(old, optax.MaskedNode):
                 new.append(old)
                 continue
-            started.append(buffer is not None)
+            started.append(jnp.array(buffer is not None))
             new.append(jnp.zeros_like(old) if buffer is None else jnp.asarray(buffer, old.dtype))
         tree = jax.tree.unflatten(structure, new)
         if isinstance(node, AddMomentumState):
-            return node._replace(buffer=tree, started=jnp.array(started, bool).reshape(-1))
+            return node._replace(buffer=tree, started=tuple(started) or node.started)
         return node._replace(trace=tree)
 
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, _MOMENTUM))

@@ -35,25 +35,27 @@ def average_from_torch(averaged: "AveragedModel") -> TranslatedAverage:
             ``lambda avg, param, _: 0.99 * avg + 0.01 * param``.
 
     Returns:
-        `TranslatedAverage`.
+        `TranslatedAverage`. Its state has the model's buffers by name; give ``average.update`` the run's.
 
     Raises:
         TypeError: the averaging function is none of these.
-        ValueError: the model has buffers that are to be averaged (``use_buffers=True``), which are no parameters.
-
     Exactness: bitwise.
     """
     values = {name: jnp.asarray(to_numpy(parameter)) for name, parameter in averaged.module.named_parameters()}
     n = int(averaged.n_averaged)
     name, options = average_call(averaged)
-    state = AverageState(jnp.int32(n), jnp.int32(n), values, ())  # two arrays: a state may be donated
+    buffers = {name: jnp.asarray(to_numpy(buffer)) for name, buffer in averaged.module.named_buffers()}
+    state = AverageState(jnp.int32(n), jnp.int32(n), values, buffers)  # two arrays: a state may be donated
     return TranslatedAverage(getattr(funcsgd, name)(**options), state)
 
 
 def average_call(averaged: "AveragedModel") -> tuple[str, dict[str, Any]]:
     """Return the name of funcsgd's function, and its arguments, for an AveragedModel; raises `average_from_torch`'s."""
-    if averaged.use_buffers and any(True for _ in averaged.module.buffers()):
-        raise ValueError("buffers that are averaged have no place among parameters: follow them with funcsgd.ema")
+    name, options = _call(averaged)
+    return name, options | ({"use_buffers": True} if averaged.use_buffers else {})
+
+
+def _call(averaged: "AveragedModel") -> tuple[str, dict[str, Any]]:
     function = averaged.multi_avg_fn or averaged.avg_fn
     if function is None:
         return "swa", {}
@@ -97,5 +99,6 @@ def average_to_torch(state: AverageState) -> dict[str, "torch.Tensor"]:
     """
     import torch
 
-    averages = {f"module.{name}": to_tensor(value) for name, value in state.average.items()}
+    kept = state.average | dict(state.buffers)
+    averages = {f"module.{name}": to_tensor(value) for name, value in kept.items()}
     return {"n_averaged": torch.tensor(int(state.n_averaged)), **averages}

@@ -81,7 +81,7 @@ def linear_weights(params: Any, layers: Mapping[str, str]) -> Weights:
         layers: torch module name -> path of the layer in ``params``, joined with dots: ``{"0": "layers.0"}``.
 
     Raises:
-        ValueError: a leaf belongs to none of the layers, or a layer has no leaf.
+        ValueError: a leaf belongs to none of the layers, a layer has no leaf, or a kernel is not that of a dense layer.
 
     Example:
         >>> import numpy as np
@@ -92,12 +92,18 @@ def linear_weights(params: Any, layers: Mapping[str, str]) -> Weights:
     """
     by_path = {path: module for module, path in layers.items()}
     names, transposed, met = [], [], set()
-    for key_path, _ in jax.tree_util.tree_leaves_with_path(params):
+    for key_path, array in jax.tree_util.tree_leaves_with_path(params):
         path = jax.tree_util.keystr(key_path, simple=True, separator=".").removesuffix(".value")
         layer, _, leaf = path.rpartition(".")
         if layer not in by_path or leaf not in ("kernel", "bias"):
             known = ", ".join(sorted(by_path)) or "none"
             raise ValueError(f"the leaf {path!r} is no kernel or bias of a layer that was named; named are: {known}")
+        if leaf == "kernel" and np.ndim(array) != 2:
+            raise ValueError(
+                f"the kernel {path!r} has shape {np.shape(array)}: linear_weights moves dense layers, of 2 "
+                "dimensions, and the layout of others is no transpose (flax's nn.Conv has HWIO where torch has "
+                "OIHW); move it by jnp.transpose(weight, (2, 3, 1, 0))"
+            )
         met.add(layer)
         names.append(f"{by_path[layer]}.{'weight' if leaf == 'kernel' else 'bias'}")
         transposed.append(leaf == "kernel")

@@ -29,6 +29,7 @@ def test_every_kind_of_program(scenario, exact):
     assert [x for x in found if exact or not is_known_gap(x.shape)] == []
 
 
+@pytest.mark.thorough
 def test_two_devices_a_compiler_that_does_not_fuse_and_a_file_of_torchs_results(tmp_path):
     file = str(tmp_path / "torch.npz")
     command = [sys.executable, "-m", "tests.funcsgd.bits.check"]
@@ -48,6 +49,7 @@ def test_two_devices_a_compiler_that_does_not_fuse_and_a_file_of_torchs_results(
     assert "rounding (a product and a sum are not fused)" in lines[-1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scenario", [x for x in QUICK if x.drive == "several updates"], ids=str)
 def test_the_exact_arithmetic_eagerly(scenario):
     with jax.disable_jit():

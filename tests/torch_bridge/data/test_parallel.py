@@ -1,6 +1,7 @@
 """Data parallel training: JAX on eight devices follows torch's DistributedDataParallel on two processes."""
 
 import numpy as np
+import pytest
 
 import torch_bridge
 from tests.torch_bridge.data import eight_devices, two_processes
@@ -20,6 +21,7 @@ def orders():
     return np.array(ranks)
 
 
+@pytest.mark.thorough
 def test_eight_devices_follow_two_processes(tmp_path):
     """One test, because each side is started once for all of it."""
     trace, torch_orders = two_processes.train(tmp_path)

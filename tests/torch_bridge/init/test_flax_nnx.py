@@ -48,7 +48,7 @@ def assert_same_bits(variable, tensor):
     assert actual.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 
-@pytest.mark.parametrize("seed", [0, 1, -3, 2**40])
+@pytest.mark.parametrize("seed", [*(pytest.param(x, marks=pytest.mark.thorough) for x in (0, 1, -3)), 2**40])
 def test_every_weight_of_a_model(seed):
     torch.manual_seed(seed)
     theirs = TorchNet()
@@ -90,7 +90,9 @@ def run_jitted(module, x):
 
 
 @pytest.mark.parametrize("transpose_kernel", [False, True])
-@pytest.mark.parametrize("kernel_size", [(3,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize(
+    "kernel_size", [(2, 3), *(pytest.param(x, marks=pytest.mark.thorough) for x in ((3,), (2, 3, 2)))]
+)
 def test_transposed_convolutions_compute_the_same(kernel_size, transpose_kernel):
     """In float64 on equal float32 weights: what is turned round wrongly is off by everything."""
     n = len(kernel_size)

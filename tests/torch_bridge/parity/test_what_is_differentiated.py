@@ -1,6 +1,7 @@
 """The recorded loss, examples and gradients are those that the step used, whatever the script looks like."""
 
 import copy
+import gc
 import io
 import pickle
 
@@ -454,3 +455,12 @@ def test_closing_gives_torch_its_functions_back():
         torch.amp.GradScaler.step,
         torch.amp.GradScaler.scale,
     )
+
+
+def test_a_recorder_that_is_dropped_gives_torch_its_functions_back():
+    before = torch.autograd.backward
+    model, optimizer = linear()
+    torch_bridge.record(model, optimizer)
+    del model, optimizer
+    gc.collect()
+    assert torch.autograd.backward is before

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.torch_bridge.random.against_torch import SEEDS, assert_same_draw, message_of
-from torch_bridge import random
+from torch_bridge import data, random
 
 
 def test_seeds():
@@ -68,9 +68,9 @@ def test_fork_gives_the_state_back_also_after_an_error():
     assert random.default_generator.state is before
 
 
-@pytest.mark.parametrize("module", ["torch_bridge.random", "torch_bridge.data", "torch_bridge.init"])
-def test_what_an_import_does_not_bring_in(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'flax', 'sklearn') if m in sys.modules])"
+def test_what_an_import_does_not_bring_in():
+    modules = "torch_bridge.random, torch_bridge.data, torch_bridge.init"
+    code = f"import sys, {modules}; print([m for m in ('torch', 'flax', 'sklearn') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -89,3 +89,32 @@ def test_the_comparison_with_torch_sees_faults(fault):
     assert_same_draw(lambda: torch.rand(5), lambda g: g.rand(5), seeds=(0,))
     with pytest.raises(AssertionError):
         assert_same_draw(lambda: torch.rand(5), fault, seeds=(0,))
+
+
+def test_torchs_names_draw_from_the_default_stream():
+    random.manual_seed(3)
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(random.rand(2, 3), torch.rand(2, 3).numpy())
+    np.testing.assert_array_equal(random.randn(20), torch.randn(20).numpy())
+    np.testing.assert_array_equal(random.randint(0, 9, (4,)), torch.randint(0, 9, (4,)).numpy())
+    np.testing.assert_array_equal(random.randperm(7), torch.randperm(7).numpy())
+    np.testing.assert_array_equal(random.normal(1.0, 2.0, (3,)), torch.normal(1.0, 2.0, (3,)).numpy())
+    p = np.float32([0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(random.bernoulli(p), torch.bernoulli(torch.tensor(p)).numpy())
+    np.testing.assert_array_equal(random.multinomial(p, 2), torch.multinomial(torch.tensor(p), 2).numpy())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda g: data.DataLoader(range(4), generator=g),
+        lambda g: data.RandomSampler(range(4), generator=g),
+        lambda g: data.SubsetRandomSampler([1, 2], generator=g),
+        lambda g: data.WeightedRandomSampler([1.0, 2.0], 2, generator=g),
+        lambda g: data.random_split(range(5), [3, 2], generator=g),
+    ],
+)
+@pytest.mark.parametrize("generator", [torch.Generator(), np.random.default_rng(0), 7])
+def test_a_generator_of_another_library_is_refused_at_construction(make, generator):
+    with pytest.raises(TypeError, match=r"draws from a torch_bridge.random.Generator, but got a .*(Generator|int)"):
+        make(generator)

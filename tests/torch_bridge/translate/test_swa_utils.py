@@ -15,6 +15,7 @@ from torch.optim.swa_utils import (
 import funcsgd
 import torch_bridge
 from tests.torch_bridge.small_run import DATA, loss_fn, make
+from torch_bridge.translate.swa_utils import average_to_torch
 
 AVERAGES = {
     "equal": {},
@@ -129,5 +130,36 @@ def test_what_has_no_equivalent_is_refused():
     with pytest.raises(ValueError, match="pass named_parameters of the model"):
         torch_bridge.from_torch(optimizer, average=AveragedModel(model))
     norm = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
-    with pytest.raises(ValueError, match="no place among parameters"):
+    with pytest.raises(ValueError, match="no place among the parameters"):
         torch_bridge.from_torch(torch.optim.SGD(norm.parameters()), average=AveragedModel(norm, use_buffers=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"avg_fn": get_ema_avg_fn(0.9)}])
+@pytest.mark.parametrize("use_buffers", [True, False])
+def test_buffers_are_averaged_or_copied_as_torch_does(x64, options, use_buffers):
+    """On a condition of the script's own too: every update but the third."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    averaged = AveragedModel(model, use_buffers=use_buffers, **options)
+
+    def values(named):
+        return {name: jnp.asarray(tensor.detach().numpy().copy()) for name, tensor in named}
+
+    def move(seed):
+        with torch.no_grad():
+            model[0].weight.add_(seed)
+        model(torch.randn(8, 2, generator=torch.Generator().manual_seed(seed)))
+
+    move(0)
+    averaged.update_parameters(model)
+    average, state = torch_bridge.from_torch(averaged)
+    update = jax.jit(average.update)
+    for seed in range(1, 6):
+        move(seed)
+        if seed != 3:
+            averaged.update_parameters(model)
+        state = update(values(model.named_parameters()), state, values(model.named_buffers()), seed != 3)
+    kept = averaged.state_dict()
+    moved = average_to_torch(state)
+    assert set(moved) == set(kept)
+    for name, tensor in moved.items():
+        assert torch.equal(tensor, kept[name]), name

@@ -65,3 +65,9 @@ def test_what_does_not_fit_is_named():
     weights = linear_weights({"d": {"kernel": np.zeros((2, 1))}}, {"fc": "d"})
     with pytest.raises(ValueError, match=r"shape \(1, 2\) in JAX's layout, its leaf has \(2, 1\)"):
         weights.to_jax({"fc.weight": np.zeros((2, 1))})
+
+
+def test_a_convolution_is_refused():
+    params = {"c": {"kernel": np.zeros((3, 3, 2, 4)), "bias": np.zeros(4)}}
+    with pytest.raises(ValueError, match=r"'c.kernel' has shape \(3, 3, 2, 4\): .* HWIO"):
+        linear_weights(params, {"conv": "c"})

@@ -1,0 +1,13 @@
+"""Eight devices: states keep their parameters' sharding, and every rule runs where arrays are sharded."""
+
+import os
+import subprocess
+import sys
+
+
+def test_eight_devices():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-W", "error", "-m", "tests.funcsgd.on_eight_devices"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("check_") == 4
