@@ -6,24 +6,9 @@ import numpy as np
 import optax
 import pytest
 import torch
-from torch.testing._internal.common_optimizers import optim_db
 
 import funcsgd
 from tests.funcsgd.torch_runs import by_step, differing_bits, random_run
-
-(SGD_IN_TORCHS_DATABASE,) = (entry for entry in optim_db if entry.optim_cls is torch.optim.SGD)
-ERRORS = SGD_IN_TORCHS_DATABASE.optim_error_inputs_func("cpu", torch.float32)
-
-
-def in_jax(value, made):
-    """The same structure with an array for each tensor: one array for one tensor, however often it is there."""
-    if isinstance(value, torch.Tensor):
-        return made.setdefault(id(value), jnp.asarray(value.detach().numpy()))
-    if isinstance(value, dict):
-        return {key: in_jax(item, made) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(in_jax(item, made) for item in value)
-    return value
 
 
 def test_two_steps_by_hand():
@@ -54,22 +39,6 @@ def test_a_parameter_may_be_called_0():
     groups = [{"params": [("0", jnp.ones(1))]}, {"params": [("1", jnp.ones(1))]}]
     torch.optim.SGD([{"params": [(n, torch.ones(1)) for n, _ in group["params"]]} for group in groups])
     assert funcsgd.from_groups(funcsgd.sgd, groups).groups == (("0",), ("1",))
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=[e.optimizer_error_input.desc for e in ERRORS])
-def test_torchs_error_inputs(error):
-    given = error.optimizer_error_input
-    params = [torch.zeros(1)] if given.params is None else given.params
-    ours, kwargs = in_jax((params, given.kwargs), {})  # before torch, which writes into the dicts it is given
-    expect = pytest.warns if issubclass(error.error_type, Warning) else pytest.raises
-    with expect(error.error_type, match=error.error_regex):
-        torch.optim.SGD(params, **given.kwargs)
-    with expect(error.error_type, match=error.error_regex):
-        funcsgd.from_groups(funcsgd.sgd, ours, **kwargs)
-
-
-def test_torchs_database_has_seven_error_inputs():
-    assert len(ERRORS) == 7
 
 
 @pytest.mark.parametrize(

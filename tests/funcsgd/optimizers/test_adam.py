@@ -235,7 +235,7 @@ def test_every_form_of_hyperparameter(rule, form):
     elif form == "arrays":
         after = drives.by_scan(built(**{k: jnp.float32(v) for k, v in numbers.items()}), params, gradients)
     elif form == "tracers":
-        run = jax.jit(lambda values: drives._scanned(built(**values), params, jax.tree.map(jnp.asarray, gradients)))
+        run = jax.jit(lambda values: drives.scanned(built(**values), params, jax.tree.map(jnp.asarray, gradients)))
         after = run({k: jnp.float32(v) for k, v in numbers.items()})
     else:
         lr = funcsgd.tabulate(schedule, 12) if form == "tables" else lambda count: 0.5**count
@@ -266,7 +266,7 @@ def test_a_sweep_over_arrays_is_torchs_run_of_each(rule):
     params, gradients = random_run(np.float32, SHORT, steps=10)
     rates = jnp.asarray([0.1, 0.003], jnp.float32)
     gradients_ = jax.tree.map(jnp.asarray, gradients)
-    after = jax.jit(jax.vmap(lambda lr: drives._scanned(ours(lr, sqrt=torch_root()), params, gradients_)))(rates)
+    after = jax.jit(jax.vmap(lambda lr: drives.scanned(ours(lr, sqrt=torch_root()), params, gradients_)))(rates)
     for i, rate in enumerate(rates):
         alone = torch_run(params, by_step(gradients), rule=theirs, lr=float(rate))
         assert differing_bits([x[i] for x in after], alone) == 0
