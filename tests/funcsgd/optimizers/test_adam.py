@@ -1,5 +1,9 @@
 """adam and adamw are torch's in every bit: flags, drives, roots, hyperparameters of every form, gradients of None."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +86,18 @@ def test_parity_of_every_flag(rule, flags):
 @pytest.mark.parametrize("drive", [drive for drive in drives.DRIVES if drive != "scan"])
 def test_parity_of_every_flag_in_other_drives(rule, drive, flags):
     assert_parity(rule, drive, flags, SHORT)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("setting", ["MKL_ENABLE_INSTRUCTIONS=AVX2", "MKL_CBWR=COMPATIBLE"])
+def test_parity_where_mkl_has_other_instructions(setting):
+    """Set before torch is loaded, so in a process of its own; on AMD's processors all settings have one root."""
+    which = "test_parity and (plain or maximize or amsgrad) and not every_flag"
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-o", "addopts=", "-m", "not thorough", __file__, "-k", which]
+    name, value = setting.split("=")
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, name: value})
+    assert done.returncode == 0, done.stdout
+    assert "6 passed" in done.stdout
 
 
 @every_rule
