@@ -99,10 +99,14 @@ def adam(
 
     Exactness: bitwise for float32 under ``jit`` on an x86-64 CPU with FMA, given equal gradients and torch's root,
     against torch's for-loop and foreach implementations; complex64 bitwise for finite values. With another root than
-    torch's, `rounding`. float64 has the correctly rounded root, and is bitwise where torch's is: of random values it
-    misses 0.6 % with AVX-512 on Intel's processors, 1.3 % with AVX2, 1.4 % on one of AMD's. bfloat16, float16 and every
-    rule on GPU and TPU `rounding`. Adam's last operation is a quotient that torch rounds before it is added, so that
-    ``optax.apply_updates`` may stand outside of the ``jit``.
+    torch's, `rounding`: on an AMD processor, whose torch has 17 % of the roots one number off, 1.5 % of a first step's
+    parameters differed with ``"correct"``, 9 % after 200 steps. float64 has the correctly rounded root, and is bitwise
+    where torch's is: of random values torch's misses 0.6 % with AVX-512 on Intel's processors, 1.3 % with AVX2, 1.4 %
+    on AMD's. bfloat16, float16 and every rule on GPU and TPU `rounding`. ``fused`` is `rounding`: with ``"correct"``,
+    the root that it has everywhere, 0 of 4,099 parameters differed in 50 steps and 0.07 % after 200.
+    ``capturable``, which torch refuses on a CPU, has another algebra: 44 % of a first step's parameters, 62 % after
+    200. Adam's last operation is a quotient that torch rounds before it is added, so that ``optax.apply_updates`` may
+    stand outside of the ``jit``.
 
     Source: ``torch/optim/adam.py``, ``_single_tensor_adam``, torch 2.13.0.
 

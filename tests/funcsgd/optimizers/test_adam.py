@@ -300,6 +300,75 @@ def test_learning_rate_is_read_from_the_state(rule):
 
 
 @every_rule
+def test_a_learning_rate_set_by_hand_is_a_double_too(rule):
+    ours, theirs = RULES[rule]
+    params, gradients = random_run(np.float32, SHORT, steps=6)
+    tx = ours(1e-3, weight_decay=0.1, sqrt=torch_root())
+    state, p, update = tx.init(params), [jnp.asarray(x) for x in params], jax.jit(tx.update)
+    rates = [1e-3, 1e-3, 7e-4, 7e-4, 7e-4, 3e-5]
+    after = torch_run(
+        params, by_step(gradients), lambda step: {"lr": rates[step]}, rule=theirs, lr=1e-3, weight_decay=0.1
+    )
+    for i, g in enumerate(by_step(gradients)):
+        state = funcsgd.set_learning_rate(state, rates[i])
+        updates, state = update(g, state, p)
+        p = optax.apply_updates(p, updates)
+        assert differing_bits(p, [x[i] for x in after]) == 0
+
+
+@every_rule
+def test_injected_hyperparameters(rule):
+    """optax's way makes arrays of numbers: float32(0.1) is what torch is given."""
+    ours, theirs = RULES[rule]
+    params, gradients = random_run(np.float32, SHORT, steps=6)
+    tx = optax.inject_hyperparams(ours)(learning_rate=0.1, weight_decay=0.5, sqrt=torch_root())
+    after = torch_run(params, by_step(gradients), rule=theirs, lr=float(np.float32(0.1)), weight_decay=0.5)
+    assert differing_bits(drives.by_scan(tx, params, gradients), after) == 0
+
+
+def test_a_rate_on_plateaus():
+    """The metric stops falling after the third step."""
+    params, gradients = random_run(np.float32, SHORT, steps=12)
+    metrics = [1.0, 0.5, 0.25] + 9 * [0.25]
+    plateau = funcsgd.reduce_lr_on_plateau(1e-3, factor=0.3, patience=1)
+    tx = funcsgd.adamw(funcsgd.scale_by_plateau(plateau), sqrt=torch_root())
+    tensors = [torch.tensor(p, requires_grad=True) for p in params]
+    optimizer = torch.optim.AdamW(tensors, lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=1)
+    state, p, update = tx.init(params), [jnp.asarray(x) for x in params], jax.jit(tx.update)
+    metric = np.inf
+    for value, g in zip(metrics, by_step(gradients), strict=True):
+        updates, state = update(g, state, p, metric=metric)
+        p = optax.apply_updates(p, updates)
+        for tensor, gradient in zip(tensors, g, strict=True):
+            tensor.grad = torch.tensor(gradient)
+        optimizer.step()
+        assert differing_bits(p, [tensor.detach().numpy() for tensor in tensors]) == 0
+        metric = value
+        scheduler.step(value)
+    assert optimizer.param_groups[0]["lr"] < 1e-4
+
+
+def test_wrappers_around_adamw():
+    """Those that hand updates on work; those that choose between them by lax.cond say that they cannot."""
+    params, g = jnp.ones(3), jnp.full(3, 2.0)
+    alone = optax.apply_updates(params, funcsgd.adamw().update(g, funcsgd.adamw().init(params), params)[0])
+    for tx in (
+        optax.chain(optax.clip_by_global_norm(10.0), funcsgd.adamw()),
+        optax.masked(funcsgd.adamw(), True),
+        optax.with_extra_args_support(funcsgd.adamw()),
+    ):
+        assert differing_bits([optax.apply_updates(params, tx.update(g, tx.init(params), params)[0])], [alone]) == 0
+    tx = optax.MultiSteps(funcsgd.adamw(), 2)
+    updates, state = tx.update(g, tx.init(params), params)
+    assert optax.apply_updates(params, updates).tolist() == params.tolist()
+    assert differing_bits([optax.apply_updates(params, tx.update(g, state, params)[0])], [alone]) == 0
+    tx = optax.apply_if_finite(funcsgd.adamw(), 3)
+    with pytest.raises(TypeError, match="same pytree structure"):
+        tx.update(g, tx.init(params), params)
+
+
+@every_rule
 def test_complex_parameters(rule):
     ours, theirs = RULES[rule]
     params, gradients = random_run(np.complex64, SHORT, steps=20)
