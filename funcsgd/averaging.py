@@ -1,7 +1,7 @@
 """Averages of parameters over a run: exponential (EMA) and equal (SWA), with the arithmetics that torch has."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import divided, rounded, scaled
 from funcsgd.arithmetic import lerp as _lerp
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
+from funcsgd.per_leaf import per_leaf
 
 
 class AverageState(NamedTuple):
@@ -40,12 +41,6 @@ class Average(NamedTuple):
 
     init: Callable[..., AverageState]
     update: Callable[..., AverageState]
-
-
-class _Rule(Protocol):
-    """How a leaf of the average, ``a``, takes in a leaf of the parameters, ``x``."""
-
-    def __call__(self, a: jax.Array, x: jax.Array, n_averaged: jax.Array) -> jax.Array: ...
 
 
 def ema(
@@ -109,14 +104,11 @@ def ema(
     check_scalar("decay", decay)
     check_unit_interval("Invalid decay value {} provided. Please provide a value in [0,1] range.", decay)
 
-    def rule(a: jax.Array, x: jax.Array, n_averaged: jax.Array) -> jax.Array:
+    def hyperparameters(n_averaged: jax.Array) -> dict[str, Any]:
         d = value_at(decay, n_averaged)
-        w = 1 - d if weight is None else weight
-        if lerp and jnp.issubdtype(a.dtype, jnp.inexact):
-            return _lerp(a, x, w)
-        return scaled(_floating(a), d) + scaled(_floating(x), w)
+        return {"decay": d, "weight": 1 - d if weight is None else weight, "lerp": lerp}
 
-    return _average(rule, start, every, copy_first, use_buffers)
+    return _average("ema", hyperparameters, start, every, copy_first, use_buffers)
 
 
 def swa(*, lerp: bool = False, start: int = 0, every: int = 1, use_buffers: bool = False) -> Average:
@@ -159,20 +151,37 @@ def swa(*, lerp: bool = False, start: int = 0, every: int = 1, use_buffers: bool
         (Array([6.], dtype=float32), 2)
     """
 
-    def rule(a: jax.Array, x: jax.Array, n_averaged: jax.Array) -> jax.Array:
-        if lerp:
-            if not jnp.issubdtype(a.dtype, jnp.inexact):
-                raise TypeError(
-                    "Integer division with addcdiv is no longer supported: swa(lerp=True) cannot average leaves of "
-                    f"dtype {a.dtype}; use swa()"
-                )
-            return _lerp(a, x, 1 / (n_averaged + 1).astype(jnp.float32))
+    def hyperparameters(n_averaged: jax.Array) -> dict[str, Any]:
+        return {"n_averaged": n_averaged, "lerp": lerp}
+
+    return _average("swa", hyperparameters, start, every, True, use_buffers)
+
+
+def _ema(a: jax.Array, x: jax.Array, *, decay: ArrayLike, weight: ArrayLike, lerp: bool) -> jax.Array:
+    if lerp and jnp.issubdtype(a.dtype, jnp.inexact):
+        return _lerp(a, x, weight)
+    return scaled(_floating(a), decay) + scaled(_floating(x), weight)
+
+
+def _swa(a: jax.Array, x: jax.Array, *, n_averaged: jax.Array, lerp: bool) -> jax.Array:
+    if not lerp:
         return _floating(a) + divided(_floating(x - a), n_averaged + 1)
+    if not jnp.issubdtype(a.dtype, jnp.inexact):
+        raise TypeError(
+            "Integer division with addcdiv is no longer supported: swa(lerp=True) cannot average leaves of dtype "
+            f"{a.dtype}; use swa()"
+        )
+    return _lerp(a, x, 1 / (n_averaged + 1).astype(jnp.float32))
 
-    return _average(rule, start, every, True, use_buffers)
 
-
-def _average(rule: _Rule, start: int, every: int, copy_first: bool, use_buffers: bool) -> Average:
+def _average(
+    rule: Literal["ema", "swa"],
+    hyperparameters: Callable[[jax.Array], dict[str, Any]],
+    start: int,
+    every: int,
+    copy_first: bool,
+    use_buffers: bool,
+) -> Average:
     if start < 0 or every < 1:
         raise ValueError(f"an average needs start >= 0 and every >= 1, but got start={start} and every={every}")
 
@@ -183,30 +192,53 @@ def _average(rule: _Rule, start: int, every: int, copy_first: bool, use_buffers:
         return AverageState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), copy(params), copy(buffers))
 
     def update(params: optax.Params, state: AverageState, buffers: Any = (), when: ArrayLike = True) -> AverageState:
-        count = optax.safe_increment(state.count)
-        counts = (count > start) & ((count - start) % every == 0)
-        if when is not True:
-            counts &= jnp.asarray(when, bool)
-        copies = copy_first & (state.n_averaged == 0)
+        counts, copies, count, n_averaged = _counted(
+            state.count, state.n_averaged, when, start=start, every=every, copy_first=copy_first
+        )
+        of_rule = hyperparameters(state.n_averaged)
 
-        def average(a: jax.Array, x: ArrayLike) -> jax.Array:
-            # What torch reads from memory has been rounded, whatever the compiler knows about its origin.
-            x = jnp.asarray(x, a.dtype)
-            x = rounded(x) if jnp.issubdtype(a.dtype, jnp.inexact) else x
-            new = rule(a, x, state.n_averaged).astype(a.dtype)
-            return jnp.where(counts, jnp.where(copies, x, new), a)
+        def average(a: jax.Array, x: jax.Array) -> jax.Array:
+            return _leaf(a, x, counts, copies, rule=rule, **of_rule)
 
-        def copy(a: jax.Array, x: ArrayLike) -> jax.Array:
-            return jnp.where(counts, jnp.asarray(x, a.dtype), a)
+        def copy(a: jax.Array, x: jax.Array) -> jax.Array:
+            return _leaf(a, x, counts, copies, rule="copy")
 
         return AverageState(
             count,
-            jnp.where(counts, optax.safe_increment(state.n_averaged), state.n_averaged),
+            n_averaged,
             jax.tree.map(average, state.average, params),
             jax.tree.map(average if use_buffers else copy, state.buffers, buffers),
         )
 
     return Average(init, update)
+
+
+@per_leaf
+def _counted(
+    count: jax.Array, n_averaged: jax.Array, when: ArrayLike, *, start: int, every: int, copy_first: bool
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Whether this set counts, and is copied; both counters after it."""
+    count = optax.safe_increment(count)
+    counts = (count > start) & ((count - start) % every == 0) & jnp.asarray(when, bool)
+    return (
+        counts,
+        copy_first & (n_averaged == 0),
+        count,
+        jnp.where(counts, optax.safe_increment(n_averaged), n_averaged),
+    )
+
+
+@per_leaf
+def _leaf(
+    a: jax.Array, x: jax.Array, counts: jax.Array, copies: jax.Array, *, rule: str, **hyperparameters: Any
+) -> jax.Array:
+    # What torch reads from memory has been rounded, whatever the compiler knows about its origin.
+    x = jnp.asarray(x, a.dtype)
+    if rule == "copy":
+        return jnp.where(counts, x, a)
+    x = rounded(x) if jnp.issubdtype(a.dtype, jnp.inexact) else x
+    new = (_ema if rule == "ema" else _swa)(a, x, **hyperparameters).astype(a.dtype)
+    return jnp.where(counts, jnp.where(copies, x, new), a)
 
 
 def _floating(x: jax.Array) -> jax.Array:

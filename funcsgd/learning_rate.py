@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import UnroundedUpdate, is_exact, scaled, step
 from funcsgd.double import to_words
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
-from funcsgd.per_leaf import check_trainable, per_leaf, present
+from funcsgd.per_leaf import check_trainable, incremented, per_leaf, present
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -69,7 +69,10 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
     check_nonnegative("Invalid learning rate", learning_rate)
 
     def state_at(count: jax.Array) -> ScaleByLearningRateState:
-        value = jnp.asarray(value_at(learning_rate, count))
+        value = value_at(learning_rate, count)
+        if isinstance(value, int | float):
+            return ScaleByLearningRateState(count, jnp.asarray(value, float))
+        value = jnp.asarray(value)
         dtype = jnp.result_type(float) if not jnp.issubdtype(value.dtype, jnp.floating) else value.dtype
         return ScaleByLearningRateState(count, value.reshape(()).astype(dtype))
 
@@ -89,7 +92,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         # such as optax.inject_hyperparams, and changes there.
         own = isinstance(learning_rate, int | float) or callable(learning_rate)
         step_size = -(state if own else state_at(state.count)).learning_rate
-        count = optax.safe_increment(state.count)
+        count = incremented(state.count)
         new_state = state._replace(count=count) if own and not callable(learning_rate) else state_at(count)
 
         # An UnroundedUpdate is added in fewer operations where no jit has taken it apart on its way.

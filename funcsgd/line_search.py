@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.curvature import directional_curvature
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
-from funcsgd.per_leaf import check_trainable, per_leaf, present
+from funcsgd.per_leaf import check_trainable, incremented, per_leaf, present
 from funcsgd.quadratic_step import (
     Curvature,
     Line,
@@ -289,7 +289,7 @@ def _rule(
         now = jnp.asarray(value, state.value.dtype).reshape(())
         info = info._replace(realised_decrease=state.value - now, nonfinite=info.nonfinite | ~jnp.isfinite(now))
         step = jnp.where(info.nonfinite, state.step, info.step_taken)
-        return step_along(updates, info), QuadraticStepState(optax.safe_increment(state.count), now, step, info)
+        return step_along(updates, info), QuadraticStepState(incremented(state.count), now, step, info)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

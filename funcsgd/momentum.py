@@ -16,7 +16,7 @@ from funcsgd.hyperparameters import (
     is_zero,
     value_at,
 )
-from funcsgd.per_leaf import check_trainable, per_leaf, present, with_tangent_of, zeros_like
+from funcsgd.per_leaf import check_trainable, incremented, per_leaf, present, with_tangent_of, zeros_like
 
 
 class AddMomentumState(NamedTuple):
@@ -96,7 +96,7 @@ def add_momentum(
         updates: optax.Updates, state: AddMomentumState, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, AddMomentumState]:
         del params, extra_args
-        updates, count = present(updates), optax.safe_increment(state.count)
+        updates, count = present(updates), incremented(state.count)
         if is_zero(momentum):
             return updates, state._replace(count=count)
         beta = value_at(momentum, state.count)

@@ -6,6 +6,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,12 +42,18 @@ def _compiled(function: Callable[..., Any], numbers: tuple[Any, ...], leaves: An
     return function(*leaves, **dict(numbers), **arrays)
 
 
+incremented = jax.jit(optax.safe_increment)
+"""``optax.safe_increment``, one dispatch where it is called eagerly."""
+
+
 def check_trainable(params: Any) -> None:
     """Refuse leaves that no rule can step, before anything is computed.
 
     Raises:
         TypeError: a leaf is a key of ``jax.random``, or no array; the message names it and how to leave it out.
     """
+    if all(isinstance(getattr(leaf, "dtype", None), np.dtype) for leaf in jax.tree.leaves(params)):
+        return  # the quick way for what is there nearly always; the dtype of a key is of another class
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         dtype = getattr(leaf, "dtype", None)
         is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import compute_dtype
 from funcsgd.hessian_diagonal import hutchinson_diagonal
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
-from funcsgd.per_leaf import check_trainable, zeros_like
+from funcsgd.per_leaf import check_trainable, incremented, zeros_like
 
 
 class DiagonalInfo(NamedTuple):
@@ -112,7 +112,7 @@ def scale_by_diagonal(h: Any, power: Hyperparameter = 1.0) -> optax.GradientTran
         curvatures = jax.tree.map(jnp.asarray, h)
         scaled = jax.tree.map(lambda x, gs: jax.tree.map(lambda g: _scaled(g, x, p), gs), curvatures, updates)
         info = _no_info()._replace(n_nonpositive=_number(jax.tree.map(lambda x: ~(x > 0), curvatures)))
-        return scaled, ScaleByDiagonalState(optax.safe_increment(state.count), info)
+        return scaled, ScaleByDiagonalState(incremented(state.count), info)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -241,7 +241,7 @@ def scale_by_hutchinson(
             n_nonpositive=_number(jax.tree.map(lambda x: ~(x > 0), diagonal)),
             n_floored=_number(jax.tree.map(lambda x, y: x != y, curvature, floored)),
         )
-        return scaled, state._replace(count=optax.safe_increment(state.count), info=info)
+        return scaled, state._replace(count=incremented(state.count), info=info)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.double import doubles, from_words, rounded_words, to_words
 from funcsgd.learning_rate import scale_by_learning_rate
+from funcsgd.per_leaf import incremented
 from funcsgd.plateau import ReduceLROnPlateau, ReduceLROnPlateauState
 from funcsgd.schedules import Schedule, chained_scheduler
 from funcsgd.schedules.operations import Operations, operations
@@ -150,7 +151,7 @@ def scale_by_schedulers(
         new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
         step = scale_by_learning_rate(new.learning_rate)
         moves, _ = step.update(updates, step.init(params), params)
-        new = new._replace(count=optax.safe_increment(state.count))
+        new = new._replace(count=incremented(state.count))
         if not plateaus:  # nothing to wait for: what the next update takes is known
             new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, seen)
         return moves, new

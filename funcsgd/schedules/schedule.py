@@ -63,7 +63,7 @@ class Schedule:
         base_lr, first = self.bind(self.param_group()), self.last_epoch + 1
         if isinstance(count, int | float):
             return self.closed_form(base_lr, count + first)
-        return _like(self.closed_form(base_lr, jnp.asarray(count) + first), count)
+        return _like(self.closed_form(base_lr, _wide(count) + first), count)
 
     def table(self, n: int) -> npt.NDArray[np.float64]:
         """Return the learning rates in force during epochs 0 to n-1, in every bit those of torch.
@@ -162,11 +162,17 @@ class MomentumSchedule:
         first = self.schedule.last_epoch + 1
         if isinstance(count, int | float):
             return self.schedule.closed_form_momentum(count + first)
-        return _like(self.schedule.closed_form_momentum(jnp.asarray(count) + first), count)
+        return _like(self.schedule.closed_form_momentum(_wide(count) + first), count)
 
     def table(self, n: int) -> npt.NDArray[np.float64]:
         """Return the momenta in force during epochs 0 to n-1, as `Schedule.table` does."""
         return self.schedule._values("momentum", n)
+
+
+def _wide(count: Any) -> jax.Array:
+    """The count as JAX's default integer: in 64-bit mode a quotient of int32, as optimizers count, would be float32."""
+    count = jnp.asarray(count)
+    return jnp.asarray(count, int) if jnp.issubdtype(count.dtype, jnp.integer) else count
 
 
 def _like(value: Any, count: Any) -> jax.Array:

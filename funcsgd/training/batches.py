@@ -36,13 +36,19 @@ class BatchOrder:
     of: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("samples", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be an integer, but is {value!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, but is {self.batch_size}")
         if self.samples < (self.batch_size if self.drop_last else 1):
             raise ValueError(f"{self.samples} samples give no batch of {self.batch_size}: an epoch would be empty")
 
 
-@functools.cache  # equal orders are the same object, so that a second run finds its compiled program
+@functools.lru_cache(
+    None, typed=True
+)  # equal orders are the same object, so that a second run finds its compiled program
 def batch_order(samples: int, batch_size: int, *, replacement: bool = False, drop_last: bool = False) -> BatchOrder:
     """Random batches, drawn inside the program by ``jax.random``: without replacement, or with.
 
@@ -63,6 +69,7 @@ def batch_order(samples: int, batch_size: int, *, replacement: bool = False, dro
 
     Raises:
         ValueError: a size below 1, or an epoch without a batch.
+        TypeError: a size that is no integer.
 
     Differs from torch's samplers in: the numbers. For torch's own orders take ``DataLoader.index_batches`` of
     ``torch_bridge.data``, or ``shuffled_epoch`` of ``torch_bridge.data.traced`` in a `BatchOrder`.

@@ -1,4 +1,9 @@
-"""What shards of trees become on eight devices: ``python -m tests.funcsgd.on_eight_devices``, a process of its own."""
+"""What shards of trees become on eight devices: ``python -m tests.funcsgd.on_eight_devices RULES``, in a process.
+
+RULES are the names of some of the rules below, separated by commas, or "all".
+"""
+
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +30,10 @@ RNG = np.random.default_rng(0)
 VALUES = {"w": RNG.standard_normal((64, 24)).astype(np.float32), "b": RNG.standard_normal(64).astype(np.float32)}
 
 
+def chosen(rules):
+    return [(name, tx) for name, tx in rules.items() if sys.argv[1] in ("all", name) or name in sys.argv[1].split(",")]
+
+
 def loss_fn(params):
     return sum(jnp.sum(x**2) for x in jax.tree.leaves(params)) / 2
 
@@ -44,8 +53,7 @@ def sharded(mesh):
 
 def check_states_keep_the_sharding():
     params = sharded(mesh_of(AxisType.Auto))
-    rules = RULES | {"hutchinson": funcsgd.scale_by_hutchinson()}
-    for name, tx in rules.items():
+    for name, tx in chosen(RULES | {"hutchinson": funcsgd.scale_by_hutchinson()}):
         like = [x for x in jax.tree.leaves(tx.init(params)) if x.shape in ((64, 24), (64,))]
         assert name in ("clip", "schedule") or like, name
         for x in like:
@@ -53,7 +61,7 @@ def check_states_keep_the_sharding():
 
 
 def check_every_rule_gives_what_one_device_gives():
-    for name, tx in RULES.items():
+    for name, tx in chosen(RULES):
         wanted, _ = jax.jit(lambda p, tx=tx: step(tx, *step(tx, p, tx.init(p))))(VALUES)
         for kind in (AxisType.Auto, AxisType.Explicit):
             mesh = mesh_of(kind)
@@ -72,7 +80,7 @@ def check_every_rule_gives_what_one_device_gives():
 
 def check_every_rule_runs_under_shard_map():
     mesh = mesh_of(AxisType.Auto)
-    for name, tx in RULES.items():
+    for name, tx in chosen(RULES):
 
         def run(params, tx=tx):
             return step(tx, *step(tx, params, tx.init(params)))[0]

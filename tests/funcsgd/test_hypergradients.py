@@ -44,6 +44,13 @@ HYPERPARAMETERS = {
     "learning_rate": (lambda h: funcsgd.sgd(h, 0.9, weight_decay=0.1), (0.0, 0.03)),
     "learning_rate alone": (funcsgd.sgd, (0.0, 0.03)),
     "learning rate of one step": (lambda h: funcsgd.sgd(lambda n: jnp.where(n == 2, h, 0.05), 0.9), (0.0, 0.03)),
+    "base of a schedule": (lambda h: funcsgd.sgd(funcsgd.cosine_annealing_lr(h, 5), 0.9), (0.0, 0.05)),
+    "eta_min": (lambda h: funcsgd.sgd(funcsgd.cosine_annealing_lr(0.05, 5, h), 0.9), (0.0, 0.01)),
+    "gamma": (lambda h: funcsgd.sgd(funcsgd.exponential_lr(0.05, h), 0.9), (0.0, 0.7)),
+    "gamma of steps": (lambda h: funcsgd.sgd(funcsgd.step_lr(0.05, 2, h), 0.9), (0.0, 0.7)),
+    "power of a schedule": (lambda h: funcsgd.sgd(funcsgd.polynomial_lr(0.05, 6, h), 0.9), (0.0, 0.5)),
+    "start_factor": (lambda h: funcsgd.sgd(funcsgd.linear_lr(0.05, h, 1.0, 4), 0.9), (0.5,)),
+    "decay of a rate": (lambda h: funcsgd.sgd(funcsgd.inverse_time_lr(0.05, h), 0.9), (0.0, 0.5)),
     "momentum": (lambda h: funcsgd.sgd(0.05, h), (0.0, 0.5)),
     "momentum with decay": (lambda h: funcsgd.sgd(0.05, h, weight_decay=0.1), (0.0, 0.5)),
     "momentum, Nesterov": (lambda h: funcsgd.sgd(0.05, h, nesterov=True), (0.0, 0.5)),
@@ -63,7 +70,12 @@ HYPERPARAMETERS = {
         (0.0, 0.5),
     ),
 }
-CASES = [(name, value) for name, (_, values) in HYPERPARAMETERS.items() for value in values]
+BY_DEFAULT = ("learning_rate", "momentum", "dampening", "weight_decay", "max_norm", "clip_value", "max_step", "gamma")
+CASES = [  # at 0, where a rule could have a case of its own; the others at length
+    pytest.param(name, value, marks=() if value == 0 and name in BY_DEFAULT else pytest.mark.thorough)
+    for name, (_, values) in HYPERPARAMETERS.items()
+    for value in values
+]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)

@@ -481,6 +481,63 @@ def test_train_state_with_the_documented_subclass():
         TrainState.create(apply_fn=None, params=start, tx=tx).apply_gradients(grads=grads)
 
 
+def test_has_aux_steps_as_the_value_alone_and_says_so_where_it_is_missing():
+    start = jnp.array([1.0, -2.0])
+
+    def with_aux(w):
+        return parabola(w), {"seen": w}
+
+    def step(value_fn, **options):
+        tx = downhill(scale_by_quadratic_linesearch(**options))
+        value, grad = jax.value_and_grad(parabola)(start)
+        return tx.update(grad, tx.init(start), start, value=value, grad=grad, value_fn=value_fn)[0]
+
+    assert step(with_aux, has_aux=True).tolist() == step(parabola).tolist()
+    with pytest.raises(TypeError, match=r"must return a scalar.* say scale_by_.*has_aux=True"):
+        step(with_aux)
+    with pytest.raises(TypeError, match=r"must return \(value, aux\).*has_aux=False"):
+        step(parabola, has_aux=True)
+
+
+def test_a_loss_with_a_backward_rule_alone():
+    @jax.custom_vjp
+    def square(w):
+        return jnp.sum(w * w)
+
+    square.defvjp(lambda w: (jnp.sum(w * w), w), lambda w, ct: (2 * w * ct,))
+    start, grad = jnp.array([3.0, 1.0]), jnp.array([6.0, 2.0])
+
+    def step(rule):
+        tx = downhill(rule)
+        return tx.update(grad, tx.init(start), start, value=square(start), grad=grad, value_fn=square)[0]
+
+    reverse = functools.partial(funcsgd.directional_curvature, mode="forward_over_reverse")
+    assert step(scale_by_quadratic_linesearch(curvature=reverse)).tolist() == [-3.0, -1.0]
+    with pytest.raises(NotImplementedError) as refusal:
+        step(scale_by_quadratic_linesearch())
+    assert "curvature=functools.partial(funcsgd.directional_curvature" in " ".join(refusal.value.__notes__)
+
+
+@pytest.mark.parametrize("rule", [scale_by_quadratic_linesearch, observe_quadratic_step])
+def test_inside_a_partition_it_is_refused_and_behind_one_it_measures(rule):
+    params = {"w": jnp.array([1.0, -2.0]), "b": jnp.array([0.5])}
+
+    def loss(p):
+        return parabola(p["w"]) + jnp.sum(p["b"] ** 2)
+
+    def update(tx):
+        value, grad = jax.value_and_grad(loss)(params)
+        tx = optax.with_extra_args_support(tx)
+        return tx.update(grad, tx.init(params), params, value=value, grad=grad, value_fn=loss)[0]
+
+    labels = {"w": "searched", "b": "plain"}
+    parts = {"searched": optax.scale(-1.0), "plain": optax.scale(-0.5)}
+    with pytest.raises(ValueError, match=r"sees a part of the parameters only.*put it behind the optax\.partition"):
+        update(optax.partition({**parts, "searched": optax.chain(optax.scale(-1.0), rule())}, labels))
+    moved = update(optax.chain(optax.partition(parts, labels), rule()))
+    assert loss(optax.apply_updates(params, moved)) < loss(params) or rule is observe_quadratic_step
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="Invalid relaxation: -1"):
         scale_by_quadratic_linesearch(relaxation=-1.0)

@@ -101,7 +101,7 @@ def test_a_traced_count_gives_the_closed_form(name, x64):
     with jax.enable_x64(x64):
         for seed in range(8):
             arguments, schedule, (rates, momenta) = draw(name, seed)
-            ours = jax.jit(schedule)(jnp.arange(N))
+            ours = jax.jit(schedule)(jnp.arange(N, dtype=jnp.int32))  # what optimizers count in
             assert ours.dtype == dtype
             assert (np.abs(ours - rates) <= bound(name, arguments, rates, dtype)).all(), arguments
             if schedule.momentum:

@@ -118,6 +118,8 @@ X, W = np.arange(8, dtype=np.float32), jnp.array(1.0)
             ValueError,
             "the batch_order is of 12 samples, but the data have 8",
         ),
+        (lambda: funcsgd.batch_order(8.0, 4), TypeError, r"samples must be an integer, but is 8\.0"),
+        (lambda: funcsgd.batch_order(8, 4.0), TypeError, r"batch_size must be an integer, but is 4\.0"),
         (lambda: train_batches(mean, RULE, W, []), ValueError, "there was no batch"),
         (lambda: train_batches(mean, RULE, W, batch), ValueError, "say how many updates"),
         (lambda: jax.jit(lambda w: train_batches(mean, RULE, w, [X]).params)(W), ValueError, "outside jit and vmap"),
