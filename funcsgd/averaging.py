@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import divided, rounded, scaled
+from funcsgd.arithmetic import div, mul, rounded
 from funcsgd.arithmetic import lerp as _lerp
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
 from funcsgd.per_leaf import per_leaf
@@ -160,12 +160,12 @@ def swa(*, lerp: bool = False, start: int = 0, every: int = 1, use_buffers: bool
 def _ema(a: jax.Array, x: jax.Array, *, decay: ArrayLike, weight: ArrayLike, lerp: bool) -> jax.Array:
     if lerp and jnp.issubdtype(a.dtype, jnp.inexact):
         return _lerp(a, x, weight)
-    return scaled(_floating(a), decay) + scaled(_floating(x), weight)
+    return mul(_floating(a), decay) + mul(_floating(x), weight)
 
 
 def _swa(a: jax.Array, x: jax.Array, *, n_averaged: jax.Array, lerp: bool) -> jax.Array:
     if not lerp:
-        return _floating(a) + divided(_floating(x - a), n_averaged + 1)
+        return _floating(a) + div(_floating(x - a), n_averaged + 1)
     if not jnp.issubdtype(a.dtype, jnp.inexact):
         raise TypeError(
             "Integer division with addcdiv is no longer supported: swa(lerp=True) cannot average leaves of dtype "

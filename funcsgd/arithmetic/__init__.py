@@ -5,10 +5,10 @@ from funcsgd.arithmetic.elementwise import add_to_rounded as add_to_rounded
 from funcsgd.arithmetic.elementwise import addcdiv as addcdiv
 from funcsgd.arithmetic.elementwise import addcmul as addcmul
 from funcsgd.arithmetic.elementwise import compute_dtype as compute_dtype
-from funcsgd.arithmetic.elementwise import divided as divided
+from funcsgd.arithmetic.elementwise import div as div
 from funcsgd.arithmetic.elementwise import lerp as lerp
+from funcsgd.arithmetic.elementwise import mul as mul
 from funcsgd.arithmetic.elementwise import quotient as quotient
-from funcsgd.arithmetic.elementwise import scaled as scaled
 from funcsgd.arithmetic.elementwise import step as step
 from funcsgd.arithmetic.exactness import Exactness as Exactness
 from funcsgd.arithmetic.exactness import exactness as exactness

@@ -21,7 +21,7 @@ def compute_dtype(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
+def mul(x: jax.Array, factor: ArrayLike) -> jax.Array:
     """``fl(x * factor)``: torch's ``x.mul_(factor)``.
 
     Args:
@@ -35,20 +35,21 @@ def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
     in float32 and rounded once.
     """
     if jnp.iscomplexobj(x):  # by parts: a complex product would meet the factor's imaginary zero
-        return jax.lax.complex(scaled(x.real, factor), scaled(x.imag, factor))
+        return jax.lax.complex(mul(x.real, factor), mul(x.imag, factor))
     dtype = compute_dtype(x.dtype)
     return rounded(x.astype(dtype) * jnp.asarray(factor, dtype)).astype(x.dtype)
 
 
-def divided(x: jax.Array, divisor: ArrayLike) -> jax.Array:
+def div(x: jax.Array, divisor: ArrayLike) -> jax.Array:
     """``fl(x / divisor)``: torch's ``x.div_(divisor)``.
 
     XLA replaces the quotient of an array and a scalar by a product with the scalar's reciprocal, which rounds twice.
-    Here the divisor is chosen element by element, so that it is no longer one scalar.
+    Here the divisor is chosen element by element, so that it is no longer one scalar: where ``x`` is NaN it is ``x``,
+    and so is the quotient in any case.
 
     Args:
         x: array of floating or complex dtype, any shape.
-        divisor: positive real scalar; rounded once to the dtype that is calculated in.
+        divisor: real scalar or array of the same shape; rounded once to the dtype that is calculated in.
 
     Returns:
         Shape and dtype of ``x``.
@@ -57,9 +58,10 @@ def divided(x: jax.Array, divisor: ArrayLike) -> jax.Array:
     float32 and rounded once.
     """
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(divided(x.real, divisor), divided(x.imag, divisor))
+        return jax.lax.complex(div(x.real, divisor), div(x.imag, divisor))
     dtype = compute_dtype(x.dtype)
-    return _quotient(x.astype(dtype), jnp.asarray(divisor, dtype)).astype(x.dtype)
+    wide = x.astype(dtype)
+    return (wide / jnp.where(wide != wide, wide, jnp.asarray(divisor, dtype))).astype(x.dtype)
 
 
 def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
@@ -86,7 +88,7 @@ def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
 def add_to_rounded(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
     """`add` for an ``x`` that is `rounded` already: a second mark would cost a second instruction."""
     if jnp.iscomplexobj(x):
-        return x + scaled(y, alpha)
+        return x + mul(y, alpha)
     dtype = compute_dtype(x.dtype)
     wide, y, factor = x.astype(dtype), y.astype(dtype), jnp.asarray(alpha, dtype)
     if _vanishes(alpha):
@@ -139,7 +141,7 @@ def quotient(a: jax.Array, b: jax.Array, *, value: ArrayLike) -> jax.Array:
     Exactness: bitwise for float32 and float64.
     """
     dtype = compute_dtype(a.dtype)
-    return _quotient(rounded(a.astype(dtype) * jnp.asarray(value, dtype)), b.astype(dtype))
+    return div(rounded(a.astype(dtype) * jnp.asarray(value, dtype)), b)
 
 
 def addcdiv(x: jax.Array, a: jax.Array, b: jax.Array, *, value: ArrayLike = 1) -> jax.Array:
@@ -218,11 +220,6 @@ def step(direction: jax.Array, step_size: ArrayLike, params: jax.Array | None) -
         # Were d = c * g, XLA would reassociate (c * g) * alpha into g * (c * alpha).
         return (written(direction) if number else rounded(direction)) * factor
     return hidden(direction, params.astype(dtype), number) * factor
-
-
-def _quotient(a: jax.Array, b: jax.Array) -> jax.Array:
-    """``fl(a / b)``. The divisor is another one where ``a`` is NaN, and with it the quotient in any case."""
-    return a / jnp.where(a != a, a, b)
 
 
 def _vanishes(factor: ArrayLike) -> bool:

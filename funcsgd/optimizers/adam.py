@@ -16,11 +16,11 @@ from funcsgd.arithmetic import (
     as_root,
     by_parts,
     compute_dtype,
-    divided,
+    div,
     lerp,
+    mul,
     quotient,
     rounded,
-    scaled,
     written,
 )
 from funcsgd.arithmetic import sqrt as torch_sqrt
@@ -263,14 +263,14 @@ def _adam(
     """One real leaf, as torch's function goes: the update, or with a decay the new parameter; then the averages."""
     grad = rounded(grad)
     exp_avg = written(lerp(exp_avg, grad, weight1))
-    exp_avg_sq = written(addcmul(scaled(exp_avg_sq, beta2), grad, grad, value=weight2))
+    exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2))
     if max_exp_avg_sq is not None:
         max_exp_avg_sq = written(jnp.maximum(max_exp_avg_sq, exp_avg_sq))
     largest = exp_avg_sq if max_exp_avg_sq is None else max_exp_avg_sq
-    denom = divided(torch_sqrt(largest, root), bias_correction2_sqrt)
+    denom = div(torch_sqrt(largest, root), bias_correction2_sqrt)
     denom = denom + jnp.asarray(eps, denom.dtype)
     if param is None or decay is None:
         update = quotient(exp_avg, denom, value=-step_size)
     else:
-        update = addcdiv(scaled(param, decay).astype(compute_dtype(param.dtype)), exp_avg, denom, value=-step_size)
+        update = addcdiv(mul(param, decay).astype(compute_dtype(param.dtype)), exp_avg, denom, value=-step_size)
     return update, exp_avg, exp_avg_sq, max_exp_avg_sq
