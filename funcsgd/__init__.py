@@ -53,6 +53,7 @@ from funcsgd.preconditioning import ScaleByHutchinsonState as ScaleByHutchinsonS
 from funcsgd.preconditioning import scale_by_diagonal as scale_by_diagonal
 from funcsgd.preconditioning import scale_by_hutchinson as scale_by_hutchinson
 from funcsgd.quadratic_step import QuadraticStepInfo as QuadraticStepInfo
+from funcsgd.round_updates import round_updates as round_updates
 from funcsgd.schedulers import ScaleBySchedulersState as ScaleBySchedulersState
 from funcsgd.schedulers import scale_by_plateau as scale_by_plateau
 from funcsgd.schedulers import scale_by_schedulers as scale_by_schedulers
@@ -168,6 +169,7 @@ __all__ = [
     "polynomial_lr",
     "progress_bar",
     "reduce_lr_on_plateau",
+    "round_updates",
     "rounded",
     "scale_by_diagonal",
     "scale_by_hutchinson",

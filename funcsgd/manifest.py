@@ -96,6 +96,7 @@ RULES: Mapping[str, Promise] = {
     "per_epoch": _table("test_schedules.py::test_per_epoch_counts_steps"),
     "polynomial_lr": _table(),
     "reduce_lr_on_plateau": _no_sums("test_plateau.py::test_every_epoch_is_torchs"),
+    "round_updates": _ROUNDING,
     "rounded": _no_sums("test_products.py::test_a_product_on_either_side_is_rounded_first"),
     "scale_by_diagonal": _ROUNDING,
     "scale_by_hutchinson": _ROUNDING,

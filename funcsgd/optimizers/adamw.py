@@ -52,8 +52,8 @@ def adamw(
     ``decoupled_weight_decay=True``, torch 2.13.0.
 
     Differs from ``optax.adamw`` in: (1) the parameter is decayed first, in a rounding of its own; (2) what `adam`
-    differs in; (3) a wrapper that chooses between updates and others by ``lax.cond``, such as
-    ``optax.apply_if_finite``, raises a TypeError for `UnroundedUpdate`; ``optax.MultiSteps`` takes it.
+    differs in; (3) what cannot take `UnroundedUpdate`, such as ``optax.apply_if_finite`` and
+    ``eqx.apply_updates``, needs `round_updates` behind it; ``optax.MultiSteps`` takes it.
 
     Example:
         >>> import jax.numpy as jnp, optax

@@ -366,6 +366,9 @@ def test_wrappers_around_adamw():
     tx = optax.apply_if_finite(funcsgd.adamw(), 3)
     with pytest.raises(TypeError, match="same pytree structure"):
         tx.update(g, tx.init(params), params)
+    tx = optax.apply_if_finite(optax.chain(funcsgd.adamw(), funcsgd.round_updates()), 3)
+    updates, _ = tx.update(g, tx.init(params), params)
+    assert differing_bits([params + updates], [alone]) == 0
 
 
 @every_rule
