@@ -38,10 +38,9 @@ class AdamState(NamedTuple):
     Attributes:
         count: int32 scalar, the number of updates made; what schedules are asked for.
         rate: the learning rate, as a double; `get_learning_rate` and `set_learning_rate` find it.
-        step: float32 scalars in the order of ``jax.tree.leaves(exp_avg)``: the number of gradients that each parameter
-            has met. Of its own for each, because torch does not count for a parameter without gradient; no tree like
-            the parameters, because ``optax.tree_map_params`` would give it their shardings. Without leaves an empty
-            array.
+        step: float32, shape ``(n_leaves,)`` in the order of ``jax.tree.leaves(exp_avg)``: the number of gradients that
+            each parameter has met. Of its own for each, because torch does not count for one without gradient; in one
+            array, because hundreds of scalars cost a tenth of the update.
         exp_avg: tree, shapes and dtypes of the parameters: average of the gradients.
         exp_avg_sq: likewise, average of their squares; of complex ones by parts.
         max_exp_avg_sq: likewise, the largest ``exp_avg_sq`` so far; None without ``amsgrad``.
@@ -49,7 +48,7 @@ class AdamState(NamedTuple):
 
     count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
     rate: Any
-    step: tuple[jax.Array, ...] | jax.Array
+    step: jax.Array
     exp_avg: optax.Updates
     exp_avg_sq: optax.Updates
     max_exp_avg_sq: optax.Updates | None
@@ -169,7 +168,7 @@ def step_by_adam(
 
     def init(params: optax.Params) -> AdamState:
         check_trainable(params)
-        step = tuple(jnp.zeros((), jnp.float32) for _ in jax.tree.leaves(params)) or jnp.zeros((0,), jnp.float32)
+        step = jnp.zeros((len(jax.tree.leaves(params)),), jnp.float32)
         return AdamState(
             jnp.zeros((), jnp.int32),
             held.init(),
@@ -190,32 +189,33 @@ def step_by_adam(
         def leaves(like: Any) -> list[Any]:
             return [None] * len(grads) if like is None else tree.flatten_up_to(like)
 
-        ps, steps = leaves(params), list(state.step)
+        ps = leaves(params)
         averages = [leaves(state.exp_avg), leaves(state.exp_avg_sq), leaves(state.max_exp_avg_sq)]
-        met = [i for i, g in enumerate(grads) if g is not None]
-        for i in met:
-            steps[i] = steps[i] + 1
+        step = state.step + jnp.asarray([g is not None for g in grads], jnp.float32)
 
         lr, rate = held.update(state.rate, state.count, extra_args)
         beta1, beta2 = (b if isinstance(b, int | float) else double_at(b, state.count) for b in betas)
         with doubles():
             weights: Any = 1 - beta1, 1 - beta2
             decay = 1 - lr * double_at(decoupled_weight_decay, state.count) if decays else None
-        corrections = bias_corrections([steps[i] for i in met], lr, beta1, beta2)
+        corrections = bias_corrections(step, lr, beta1, beta2)
 
         outs: list[Any] = [None if p is None else -jnp.zeros_like(p) for p in ps]
-        for i, (step_size, bias_correction2_sqrt) in zip(met, corrections, strict=True):
+        for i, g in enumerate(grads):
+            if g is None:
+                continue
             old = [average[i] for average in averages]
             dtype = compute_dtype(old[0].real.dtype)
+            step_size, bias_correction2_sqrt = (cast(correction, dtype)[i] for correction in corrections)
             outs[i], *new = _single_tensor_adam(
                 ps[i] if decays else None,
-                grads[i].astype(old[0].dtype),
+                g.astype(old[0].dtype),
                 *old,
                 weight1=cast(weights[0], dtype),
                 beta2=cast(beta2, dtype),
                 weight2=cast(weights[1], dtype),
-                step_size=cast(step_size, dtype),
-                bias_correction2_sqrt=cast(bias_correction2_sqrt, dtype),
+                step_size=step_size,
+                bias_correction2_sqrt=bias_correction2_sqrt,
                 eps=eps,
                 decay=cast(decay, dtype),
                 root=root,
@@ -225,9 +225,7 @@ def step_by_adam(
                 average[i] = value
         count = optax.safe_increment(state.count)
         exp_avg, exp_avg_sq, max_exp_avg_sq = map(tree.unflatten, averages)
-        new_state = AdamState(
-            count, rate, tuple(steps) or state.step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else None
-        )
+        new_state = AdamState(count, rate, step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else None)
         return tree.unflatten(outs), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)

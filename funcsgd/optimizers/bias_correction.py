@@ -10,31 +10,28 @@ from funcsgd.double import doubles
 
 
 def bias_corrections(
-    steps: list[jax.Array], learning_rate: jax.Array, beta1: ArrayLike, beta2: ArrayLike
-) -> list[tuple[jax.Array, jax.Array]]:
+    step: jax.Array, learning_rate: jax.Array, beta1: ArrayLike, beta2: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
     """Return for each parameter ``learning_rate / (1 - beta1**step)`` and ``(1 - beta2**step)**0.5``.
 
     Args:
-        steps: floating scalars, from 1: the number of gradients that each parameter has met.
+        step: floating array, shape ``(n,)``: the number of gradients that each parameter has met; 0 counts as
+            1, so that no result is infinite.
         learning_rate: float64 scalar.
         beta1: number or float64 scalar, in [0, 1).
         beta2: likewise.
 
     Returns:
-        Pairs of float64 scalars, with and without JAX's 64-bit mode.
+        Two float64 arrays of shape ``(n,)``, with and without JAX's 64-bit mode.
 
     Exactness: bitwise on a CPU, where XLA calls the same C library for a power as Python does.
     """
-    if not steps:
-        return []
     with doubles():
-        step = jnp.stack(steps).astype(jnp.float64)
+        step = jnp.maximum(step.astype(jnp.float64), 1)
         bias_correction1 = 1 - jnp.power(_not_constant(beta1, step), step)
         bias_correction2 = 1 - jnp.power(_not_constant(beta2, step), step)
-        step_size = learning_rate / bias_correction1
         # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
-        bias_correction2_sqrt = jnp.power(bias_correction2, _not_constant(0.5, step))
-        return [(step_size[i], bias_correction2_sqrt[i]) for i in range(len(steps))]
+        return learning_rate / bias_correction1, jnp.power(bias_correction2, _not_constant(0.5, step))
 
 
 def cast(x: ArrayLike | None, dtype: Any) -> Any:

@@ -203,7 +203,7 @@ def test_late_parameters_and_gradients_of_none(rule):
     state = tx.init(params)
     for of_step in steps:
         _, state = tx.update(of_step, state, params)
-    assert [float(t) for t in state[-1].step] == [9.0, 8.0]
+    assert state[-1].step.tolist() == [9.0, 8.0]
     assert int(state[-1].count) == 12
 
 

@@ -27,7 +27,7 @@ def one_step_count():
     def update(g, state, params=None, **extra_args):
         updates, new = tx.update(g, state, params)
         last = new[-1]
-        counted = last._replace(step=tuple(jnp.full((), last.count, jnp.float32) for _ in last.step))
+        counted = last._replace(step=jnp.full_like(last.step, last.count))
         return updates, (*new[:-1], counted)
 
     return optax.GradientTransformationExtraArgs(tx.init, update)
