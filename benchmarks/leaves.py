@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,9 +14,14 @@ import funcsgd
 N_PARAMETERS = 25_600_000
 
 
-def for_leaves(description: str, compare: Callable[[list[np.ndarray], int], None], rounds: int) -> None:
+def for_leaves(
+    description: str,
+    compare: Callable[[list[np.ndarray], int], None],
+    rounds: int,
+    options: Sequence[argparse.ArgumentParser] = (),
+) -> None:
     """The command line: call ``compare(values, rounds)`` with small random numbers in each number of leaves."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, parents=list(options))
     parser.add_argument("--leaves", type=int, nargs="+", default=[1, 161, 2000])
     parser.add_argument("--rounds", type=int, default=rounds)
     arguments = parser.parse_args()

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from funcsgd import observe_quadratic_step, scale_by_quadratic_linesearch, sgd, train
+from funcsgd import adam, observe_quadratic_step, scale_by_quadratic_linesearch, sgd, train
 from torch_bridge import init, random
 
 EPOCHS, BATCH_SIZE = 100, 32
@@ -30,8 +30,8 @@ def mean_squared_error(p, batch):
 
 
 runs = {  # with the learning rate that alpha* is to be compared with
-    "-g, Adam 0.001": (optax.chain(observe_quadratic_step(uphill=True), optax.adam(1e-3)), None, "#0072B2"),
-    "Adam's step, Adam 0.001": (optax.chain(optax.adam(1e-3), observe_quadratic_step(1e-3)), 1e-3, "#56B4E9"),
+    "-g, Adam 0.001": (optax.chain(observe_quadratic_step(uphill=True), adam(1e-3)), None, "#0072B2"),
+    "Adam's step, Adam 0.001": (optax.chain(adam(1e-3), observe_quadratic_step(1e-3)), 1e-3, "#56B4E9"),
     "-g, SGD 0.1": (optax.chain(sgd(0.1, momentum=None), observe_quadratic_step(0.1)), 0.1, "#D55E00"),
     "-buffer, momentum 0.9, SGD 0.01": (optax.chain(sgd(0.01, 0.9), observe_quadratic_step(0.01)), 0.01, "#009E73"),
     "-g, steps of 0.3 alpha*, at most 0.5": (

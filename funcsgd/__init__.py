@@ -3,6 +3,7 @@
 from funcsgd import manifest as manifest
 from funcsgd import noisy_quadratic as noisy_quadratic
 from funcsgd.arithmetic import Exactness as Exactness
+from funcsgd.arithmetic import SquareRoot as SquareRoot
 from funcsgd.arithmetic import UnroundedUpdate as UnroundedUpdate
 from funcsgd.arithmetic import exact_arithmetic as exact_arithmetic
 from funcsgd.arithmetic import exactness as exactness
@@ -39,9 +40,12 @@ from funcsgd.momentum import AddMomentumState as AddMomentumState
 from funcsgd.momentum import add_momentum as add_momentum
 from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
-from funcsgd.optimizer import sgd as sgd
+from funcsgd.optimizers import AdamState as AdamState
+from funcsgd.optimizers import adam as adam
+from funcsgd.optimizers import adamw as adamw
+from funcsgd.optimizers import sgd as sgd
 from funcsgd.parameter_groups import ParameterGroups as ParameterGroups
-from funcsgd.parameter_groups import sgd_from_groups as sgd_from_groups
+from funcsgd.parameter_groups import from_groups as from_groups
 from funcsgd.plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from funcsgd.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
 from funcsgd.plateau import reduce_lr_on_plateau as reduce_lr_on_plateau
@@ -51,6 +55,7 @@ from funcsgd.preconditioning import ScaleByHutchinsonState as ScaleByHutchinsonS
 from funcsgd.preconditioning import scale_by_diagonal as scale_by_diagonal
 from funcsgd.preconditioning import scale_by_hutchinson as scale_by_hutchinson
 from funcsgd.quadratic_step import QuadraticStepInfo as QuadraticStepInfo
+from funcsgd.round_updates import round_updates as round_updates
 from funcsgd.schedulers import ScaleBySchedulersState as ScaleBySchedulersState
 from funcsgd.schedulers import scale_by_plateau as scale_by_plateau
 from funcsgd.schedulers import scale_by_schedulers as scale_by_schedulers
@@ -93,6 +98,7 @@ from funcsgd.verification import verify as verify
 from funcsgd.weight_decay import add_weight_decay as add_weight_decay
 
 __all__ = [
+    "AdamState",
     "AddMomentumState",
     "Average",
     "AverageState",
@@ -117,11 +123,14 @@ __all__ = [
     "ScaleByLearningRateState",
     "ScaleBySchedulersState",
     "Schedule",
+    "SquareRoot",
     "Step",
     "TrainingState",
     "UnroundedUpdate",
     "Verification",
     "WithAverageState",
+    "adam",
+    "adamw",
     "add_momentum",
     "add_weight_decay",
     "assert_bitwise",
@@ -141,6 +150,7 @@ __all__ = [
     "exactness",
     "exponential_lr",
     "freeze",
+    "from_groups",
     "gauss_newton_curvature",
     "gauss_newton_product",
     "get_learning_rate",
@@ -163,6 +173,7 @@ __all__ = [
     "polynomial_lr",
     "progress_bar",
     "reduce_lr_on_plateau",
+    "round_updates",
     "rounded",
     "scale_by_diagonal",
     "scale_by_hutchinson",
@@ -173,7 +184,6 @@ __all__ = [
     "sequential_lr",
     "set_learning_rate",
     "sgd",
-    "sgd_from_groups",
     "step_lr",
     "swa",
     "swalr",

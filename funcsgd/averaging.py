@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, compute_dtype, divided, rounded, scaled
+from funcsgd.arithmetic import div, mul, rounded
+from funcsgd.arithmetic import lerp as _lerp
 from funcsgd.hyperparameters import Hyperparameter, check_scalar, check_unit_interval, value_at
 from funcsgd.per_leaf import per_leaf
 
@@ -159,27 +160,18 @@ def swa(*, lerp: bool = False, start: int = 0, every: int = 1, use_buffers: bool
 def _ema(a: jax.Array, x: jax.Array, *, decay: ArrayLike, weight: ArrayLike, lerp: bool) -> jax.Array:
     if lerp and jnp.issubdtype(a.dtype, jnp.inexact):
         return _lerp(a, x, weight)
-    return scaled(_floating(a), decay) + scaled(_floating(x), weight)
+    return mul(_floating(a), decay) + mul(_floating(x), weight)
 
 
 def _swa(a: jax.Array, x: jax.Array, *, n_averaged: jax.Array, lerp: bool) -> jax.Array:
     if not lerp:
-        return _floating(a) + divided(_floating(x - a), n_averaged + 1)
+        return _floating(a) + div(_floating(x - a), n_averaged + 1)
     if not jnp.issubdtype(a.dtype, jnp.inexact):
         raise TypeError(
             "Integer division with addcdiv is no longer supported: swa(lerp=True) cannot average leaves of dtype "
             f"{a.dtype}; use swa()"
         )
     return _lerp(a, x, 1 / (n_averaged + 1).astype(jnp.float32))
-
-
-def _lerp(a: jax.Array, x: jax.Array, weight: ArrayLike) -> jax.Array:
-    """``torch.lerp(a, x, weight)``: it starts from the nearer end."""
-    w = jnp.asarray(weight, compute_dtype(a.real.dtype))
-    near_a = jnp.abs(w) < 0.5
-    dtype = compute_dtype(a.dtype)
-    a, x = a.astype(dtype), x.astype(dtype)
-    return add(jnp.where(near_a, a, x), x - a, alpha=jnp.where(near_a, w, w - 1))
 
 
 def _average(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import compute_dtype, rounded, scaled
+from funcsgd.arithmetic import compute_dtype, mul, rounded
 from funcsgd.gradient_norm import check_summation, get_total_norm
 from funcsgd.hyperparameters import check_scalar
 from funcsgd.observation import shown
@@ -127,7 +127,7 @@ def _coefficient(total_norm: jax.Array, *, max_norm: ArrayLike) -> jax.Array:
 
 @per_leaf
 def _scaled(g: jax.Array, *, coefficient: jax.Array, nonfinite: jax.Array | None = None) -> jax.Array:
-    clipped = scaled(g, coefficient)
+    clipped = mul(g, coefficient)
     return clipped if nonfinite is None else jnp.where(nonfinite, g, clipped)
 
 

@@ -37,6 +37,20 @@ def check_nonnegative(message: str, hyperparameter: Hyperparameter) -> None:
         raise ValueError(f"{message}: {hyperparameter}")
 
 
+def check_at_least_zero(message: str, hyperparameter: Hyperparameter) -> None:
+    """`check_nonnegative`, but NaN is refused too: torch asks ``not 0.0 <= x`` in Adam."""
+    value = _concrete(hyperparameter)
+    if value is not None and not value >= 0.0:
+        raise ValueError(f"{message}: {hyperparameter}")
+
+
+def check_beta(message: str, hyperparameter: Hyperparameter) -> None:
+    """Raise ``ValueError(f"{message}: {value}")`` for a number outside [0, 1), and for NaN."""
+    value = _concrete(hyperparameter)
+    if value is not None and not 0.0 <= value < 1.0:
+        raise ValueError(f"{message}: {hyperparameter}")
+
+
 def check_unit_interval(message: str, hyperparameter: Hyperparameter) -> None:
     """Raise ValueError, with the value put into ``message``, for a number outside [0, 1]; NaN passes, as in torch."""
     value = _concrete(hyperparameter)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import UnroundedUpdate, is_exact, scaled, step
+from funcsgd.arithmetic import UnroundedUpdate, is_exact, mul, step
 from funcsgd.double import to_words
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
 from funcsgd.per_leaf import check_trainable, incremented, per_leaf, present
@@ -111,7 +111,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
 
 
 def _step(d: jax.Array, p: jax.Array | None, *, step_size: ArrayLike) -> jax.Array | UnroundedUpdate:
-    return scaled(d, step_size) if jnp.iscomplexobj(d) else step(d, step_size, p)
+    return mul(d, step_size) if jnp.iscomplexobj(d) else step(d, step_size, p)
 
 
 _compiled_step = per_leaf(_step)

@@ -63,6 +63,8 @@ def _table(test: str = "test_schedules_tables.py::test_table_is_torch") -> Promi
 _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": EXECUTED, "gpu, tpu": UNVERIFIED}, "")
 
 RULES: Mapping[str, Promise] = {
+    "adam": _sums("optimizers/test_adam.py::test_parity"),
+    "adamw": _sums("optimizers/test_adam.py::test_parity"),
     "add_momentum": _sums("test_momentum.py::test_parity_of_the_buffer"),
     "add_weight_decay": _sums("test_weight_decay.py::test_parity"),
     "chained_scheduler": _table("test_schedules_tables.py::test_nests_are_torch"),
@@ -77,6 +79,7 @@ RULES: Mapping[str, Promise] = {
     "ema": _sums("test_averaging.py::test_equal_to_torch_over_a_thousand_updates"),
     "exact_arithmetic": _sums("bits/test_bits.py::test_every_kind_of_program")._replace(lost_in=()),
     "exponential_lr": _table(),
+    "from_groups": _sums("test_parameter_groups.py::test_parity"),
     "freeze": _no_sums("test_frozen_parameters.py::test_a_parameter_that_freezes_and_thaws_is_torchs"),
     "gauss_newton_curvature": _ROUNDING,
     "gauss_newton_product": _ROUNDING,
@@ -95,6 +98,7 @@ RULES: Mapping[str, Promise] = {
     "per_epoch": _table("test_schedules.py::test_per_epoch_counts_steps"),
     "polynomial_lr": _table(),
     "reduce_lr_on_plateau": _no_sums("test_plateau.py::test_every_epoch_is_torchs"),
+    "round_updates": _ROUNDING,
     "rounded": _no_sums("test_products.py::test_a_product_on_either_side_is_rounded_first"),
     "scale_by_diagonal": _ROUNDING,
     "scale_by_hutchinson": _ROUNDING,
@@ -105,7 +109,6 @@ RULES: Mapping[str, Promise] = {
     "sequential_lr": _table("test_schedules_tables.py::test_nests_are_torch"),
     "set_learning_rate": _no_sums("test_learning_rate.py::test_a_learning_rate_set_by_hand"),
     "sgd": _sums("bits/test_bits.py::test_every_kind_of_program"),
-    "sgd_from_groups": _sums("test_parameter_groups.py::test_parity"),
     "step_lr": _table(),
     "swa": _sums("test_averaging.py::test_equal_to_torch_over_a_thousand_updates"),
     "swalr": _table(),

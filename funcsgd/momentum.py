@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add, add_to_rounded, compute_dtype, scaled, written
+from funcsgd.arithmetic import add, add_to_rounded, compute_dtype, mul, written
 from funcsgd.hyperparameters import (
     Hyperparameter,
     check_nesterov,
@@ -126,7 +126,7 @@ def _leaf(
     # roundings of their own. The first gradient meets -0.5 times zeros, a buffer at rest meets -0.0, and adding
     # -0.0 changes no bit. (Not -1: of a choice between 1 and -1 LLVM makes a change of sign, and two loops.)
     nothing = -jnp.zeros_like(g)
-    old = scaled(buffer, _where(on, jnp.where(started, momentum, -0.5), 1.0))
+    old = mul(buffer, _where(on, jnp.where(started, momentum, -0.5), 1.0))
     weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
     new = written(add_to_rounded(old, _where(on, g, nothing), alpha=weight))
     ahead = new if always_on else written(jnp.where(on, new, nothing))

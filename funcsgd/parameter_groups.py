@@ -1,8 +1,8 @@
-"""Parameter groups, given the way torch.optim.SGD takes them."""
+"""Parameter groups, given the way torch's optimizers take them."""
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from funcsgd.optimizer import sgd
-
 _TORCH_NAMES = {"lr": "learning_rate"}
-_HYPERPARAMETERS = tuple(inspect.signature(sgd).parameters)
 
 
 class ParameterGroups(NamedTuple):
-    """What `sgd_from_groups` makes.
+    """What `from_groups` makes.
 
     Attributes:
         params: the parameters of all groups by name, in torch's order; unnamed ones are called "0", "1", ...
-        tx: the rule for that dict: `sgd`, or an ``optax.partition`` of one `sgd` for each group, labelled 0, 1, ...
+        tx: the rule for that dict: that of the only group, or an ``optax.partition`` of one for each group, labelled
+            0, 1, ...
         groups: the names in each group.
     """
 
@@ -30,14 +28,17 @@ class ParameterGroups(NamedTuple):
     groups: tuple[tuple[str, ...], ...]
 
 
-def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> ParameterGroups:
-    """Build SGD from torch's ``params`` argument: arrays, ``(name, array)`` pairs, or dicts with overrides.
+def from_groups(
+    rule: Callable[..., optax.GradientTransformationExtraArgs], params: Iterable[Any], lr: Any = 1e-3, **defaults: Any
+) -> ParameterGroups:
+    """Build a rule from torch's ``params`` argument: arrays, ``(name, array)`` pairs, or dicts with overrides.
 
     Args:
+        rule: `sgd`, `adam`, `adamw`, or any function that takes a ``learning_rate`` and other hyperparameters by name.
         params: an iterable of floating arrays, of ``(name, array)`` pairs, or of dicts ``{"params": ..., "lr": ...}``
-            whose other entries override the defaults for their group, under torch's or under `sgd`'s names.
+            whose other entries override the defaults for their group, under torch's or under the rule's names.
         lr: learning rate of the groups that do not override it; torch's default.
-        **defaults: the other arguments of `sgd`, for the groups that do not override them.
+        **defaults: the other arguments of the rule, for the groups that do not override them.
 
     Returns:
         `ParameterGroups`.
@@ -45,12 +46,12 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
     Raises:
         TypeError: for a bare array, an unordered collection, a parameter that is no array, an unknown option.
         ValueError: for nothing to optimise, a parameter in two groups, names on some parameters only, and whatever
-            `sgd` refuses.
+            the rule refuses.
 
     Warns:
         UserWarning: a parameter twice in one group. torch would step it twice; here it is stepped once.
 
-    Exactness: that of `sgd`.
+    Exactness: bitwise where the rule is.
 
     Source: ``torch/optim/optimizer.py``, ``Optimizer.__init__`` and ``add_param_group``, torch 2.13.0.
 
@@ -58,8 +59,9 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from funcsgd import sgd
         >>> w, b = jnp.ones(2), jnp.zeros(2)
-        >>> made = sgd_from_groups([{"params": [("w", w)]}, {"params": [("b", b)], "lr": 1.0}], lr=0.5, momentum=0.9)
+        >>> made = from_groups(sgd, [{"params": [("w", w)]}, {"params": [("b", b)], "lr": 1.0}], lr=0.5, momentum=0.9)
         >>> updates, _ = made.tx.update({"w": w, "b": w}, made.tx.init(made.params), made.params)
         >>> updates["w"], updates["b"]
         (Array([-0.5, -0.5], dtype=float32), Array([-1., -1.], dtype=float32))
@@ -69,8 +71,8 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
             "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
             f"{type(params).__name__}; wrap a single array in a list"
         )
-    defaults = _in_our_words({"lr": lr, **defaults})
-    sgd(**defaults)  # torch checks its defaults first, whether a group uses them or not
+    defaults = _in_our_words(rule, {"lr": lr, **defaults})
+    rule(**defaults)  # torch checks its defaults first, whether a group uses them or not
     given: list[Any] = list(params.items()) if isinstance(params, Mapping) else list(params)
     if not given:
         raise ValueError("optimizer got an empty parameter list")
@@ -113,8 +115,8 @@ def sgd_from_groups(params: Iterable[Any], lr: Any = 1e-3, **defaults: Any) -> P
             named[label] = array
             names.append(label)
         groups.append(tuple(names))
-        overrides = _in_our_words({key: value for key, value in group.items() if key != "params"})
-        rules[index] = sgd(**{**defaults, **overrides})
+        overrides = _in_our_words(rule, {key: value for key, value in group.items() if key != "params"})
+        rules[index] = rule(**{**defaults, **overrides})
 
     arrays = {name: jnp.asarray(array) for name, array in named.items()}
     if len(rules) == 1:
@@ -143,9 +145,10 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray)
 
 
-def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
+def _in_our_words(rule: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     options = {_TORCH_NAMES.get(key, key): value for key, value in options.items()}
+    known = tuple(inspect.signature(rule).parameters)
     for key in options:
-        if key not in _HYPERPARAMETERS:
-            raise TypeError(f"unknown option {key!r}: sgd takes {', '.join(_HYPERPARAMETERS)}")
+        if key not in known:
+            raise TypeError(f"unknown option {key!r}: {rule.__name__} takes {', '.join(known)}")
     return options

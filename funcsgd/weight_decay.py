@@ -1,7 +1,7 @@
 """Coupled weight decay: the gradient of ``weight_decay / 2 * |p|**2``, added before momentum sees the gradient."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,23 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import add
-from funcsgd.hyperparameters import check_nonnegative, check_scalar, is_zero
+from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, is_zero, value_at
 from funcsgd.observation import shown
 from funcsgd.per_leaf import per_leaf, present, with_tangent_of
 
 
+class AddWeightDecayState(NamedTuple):
+    """State of `add_weight_decay` with a schedule; with a number or an array it is ``optax.EmptyState``.
+
+    Attributes:
+        count: int32 scalar, the number of updates made.
+    """
+
+    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+
+
 def add_weight_decay(
-    weight_decay: ArrayLike, mask: Any | Callable[[optax.Params], Any] | None = None
+    weight_decay: Hyperparameter, mask: Any | Callable[[optax.Params], Any] | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Add the parameters, scaled, to the gradients: coupled L2 regularisation.
 
@@ -24,13 +34,13 @@ def add_weight_decay(
         g = fl(g + weight_decay * p)        one rounding; skipped where weight_decay is 0
 
     Args:
-        weight_decay: non-negative scalar; a number, a 0-d array or a tracer.
+        weight_decay: non-negative scalar (number, 0-d array, tracer) or a schedule of the update count, from 0.
         mask: None decays every leaf. Otherwise a pytree of bools (or a prefix of one), or a function of the
             parameters that returns it; leaves marked False pass unchanged.
 
     Returns:
-        A transformation without state of its own. Its ``update`` needs ``params``. A gradient that is None stays
-        None, as torch skips a parameter whose ``grad`` is None.
+        A transformation, without state of its own unless there is a schedule. Its ``update`` needs ``params``. A
+        gradient that is None stays None, as torch skips a parameter whose ``grad`` is None.
 
     Raises:
         ValueError: at construction for a negative or non-scalar value; in ``update`` when ``params`` is missing.
@@ -52,21 +62,28 @@ def add_weight_decay(
     check_scalar("weight_decay", weight_decay)
     check_nonnegative("Invalid weight_decay value", weight_decay)
 
-    def init(params: optax.Params) -> optax.EmptyState:
+    def init(params: optax.Params) -> optax.EmptyState | AddWeightDecayState:
         del params
-        return optax.EmptyState()
+        return AddWeightDecayState(jnp.zeros((), jnp.int32)) if callable(weight_decay) else optax.EmptyState()
 
     def update(
-        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None, **extra_args: Any
-    ) -> tuple[optax.Updates, optax.EmptyState]:
+        updates: optax.Updates,
+        state: optax.EmptyState | AddWeightDecayState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.EmptyState | AddWeightDecayState]:
         del extra_args
         if is_zero(weight_decay):
             return shown("weight_decay", updates), state
         if params is None:
             raise ValueError("add_weight_decay needs the parameters: call tx.update(grads, state, params)")
+        alpha: Any = weight_decay
+        if isinstance(state, AddWeightDecayState):
+            alpha = value_at(weight_decay, state.count)
+            state = AddWeightDecayState(optax.safe_increment(state.count))
 
         def decay(g: jax.Array | None, p: jax.Array) -> jax.Array | None:
-            return None if g is None else _decayed(g, p, weight_decay=weight_decay)
+            return None if g is None else _decayed(g, p, weight_decay=alpha)
 
         decayed = jax.tree.map(decay, present(updates), params, is_leaf=lambda g: g is None)
         return shown("weight_decay", decayed), state

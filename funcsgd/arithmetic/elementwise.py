@@ -7,6 +7,7 @@ calculated in operations that leave the compiler no choice. Rules need not know 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from funcsgd.arithmetic.exact import fma
@@ -20,7 +21,7 @@ def compute_dtype(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
+def mul(x: jax.Array, factor: ArrayLike) -> jax.Array:
     """``fl(x * factor)``: torch's ``x.mul_(factor)``.
 
     Args:
@@ -34,21 +35,21 @@ def scaled(x: jax.Array, factor: ArrayLike) -> jax.Array:
     in float32 and rounded once.
     """
     if jnp.iscomplexobj(x):  # by parts: a complex product would meet the factor's imaginary zero
-        return jax.lax.complex(scaled(x.real, factor), scaled(x.imag, factor))
+        return jax.lax.complex(mul(x.real, factor), mul(x.imag, factor))
     dtype = compute_dtype(x.dtype)
     return rounded(x.astype(dtype) * jnp.asarray(factor, dtype)).astype(x.dtype)
 
 
-def divided(x: jax.Array, divisor: ArrayLike) -> jax.Array:
+def div(x: jax.Array, divisor: ArrayLike) -> jax.Array:
     """``fl(x / divisor)``: torch's ``x.div_(divisor)``.
 
     XLA replaces the quotient of an array and a scalar by a product with the scalar's reciprocal, which rounds twice.
-    Here the divisor takes the sign of each ``x``, so that it is no longer one scalar; division is symmetric in the
-    signs, and the sign put back at the end keeps the quotient from any other rewriting.
+    Here the divisor is chosen element by element, so that it is no longer one scalar: where ``x`` is NaN it is ``x``,
+    and so is the quotient in any case.
 
     Args:
         x: array of floating or complex dtype, any shape.
-        divisor: positive real scalar; rounded once to the dtype that is calculated in.
+        divisor: real scalar or array of the same shape; rounded once to the dtype that is calculated in.
 
     Returns:
         Shape and dtype of ``x``.
@@ -57,11 +58,10 @@ def divided(x: jax.Array, divisor: ArrayLike) -> jax.Array:
     float32 and rounded once.
     """
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(divided(x.real, divisor), divided(x.imag, divisor))
+        return jax.lax.complex(div(x.real, divisor), div(x.imag, divisor))
     dtype = compute_dtype(x.dtype)
-    negative, divisor = jnp.signbit(x), jnp.asarray(divisor, dtype)
-    quotient = x.astype(dtype) / jnp.where(negative, -divisor, divisor)
-    return jnp.where(negative, -quotient, quotient).astype(x.dtype)
+    wide = x.astype(dtype)
+    return (wide / jnp.where(wide != wide, wide, jnp.asarray(divisor, dtype))).astype(x.dtype)
 
 
 def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
@@ -88,7 +88,7 @@ def add(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
 def add_to_rounded(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array:
     """`add` for an ``x`` that is `rounded` already: a second mark would cost a second instruction."""
     if jnp.iscomplexobj(x):
-        return x + scaled(y, alpha)
+        return x + mul(y, alpha)
     dtype = compute_dtype(x.dtype)
     wide, y, factor = x.astype(dtype), y.astype(dtype), jnp.asarray(alpha, dtype)
     if _vanishes(alpha):
@@ -100,21 +100,98 @@ def add_to_rounded(x: jax.Array, y: jax.Array, *, alpha: ArrayLike) -> jax.Array
     return total.astype(x.dtype)
 
 
-def addcmul(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    """``fl(x + a * b)``: torch's ``torch.addcmul(x, a, b)``, one rounding.
+def addcmul(x: jax.Array, a: jax.Array, b: jax.Array, *, value: ArrayLike = 1) -> jax.Array:
+    """``fl(x + fl(value * a) * b)``: torch's ``torch.addcmul(x, a, b, value=value)``.
 
     Args:
-        x: array of float32 or float64, any shape; not itself a product in the same program, or `rounded`.
-        a: array of the same dtype and shape, of which the same holds.
+        x: array of real floating dtype, any shape; not itself a product in the same program, or `rounded`.
+        a: array of the same dtype and shape; where ``value`` is 1, the same holds.
         b: array of the same dtype and shape.
+        value: real scalar; a Python number is rounded once to the dtype that is calculated in.
 
     Returns:
         Shape and dtype of ``x``.
 
-    Exactness: bitwise for float32 and float64 under ``jit``.
+    Exactness: bitwise for float32 and float64 under ``jit``; bfloat16 and float16 are calculated in float32 and rounded
+    once.
     """
-    # The mark keeps LLVM from multiplying a whole row at once, out of reach of the sums to be fused with.
-    return jnp.asarray(fma(a, b, x)) if is_exact() else x + a * rounded(b)
+    dtype = compute_dtype(x.dtype)
+    wide, a, b = x.astype(dtype), a.astype(dtype), b.astype(dtype)
+    if not _vanishes(value):
+        a = rounded(a * jnp.asarray(value, dtype))
+        total = fma(a, rounded(b), wide) if is_exact() else wide + a * hidden(b, wide, constant=False)
+    else:
+        a = a if value == 1 else -a
+        # The mark keeps LLVM from multiplying a whole row at once, out of reach of the sums to be fused with.
+        total = jnp.asarray(fma(a, b, wide)) if is_exact() else wide + a * rounded(b)
+    return total.astype(x.dtype)
+
+
+def quotient(a: jax.Array, b: jax.Array, *, value: ArrayLike) -> jax.Array:
+    """``fl(fl(value * a) / b)``: what ``torch.addcdiv(x, a, b, value=value)`` adds to ``x``.
+
+    Args:
+        a: array of real floating dtype, any shape.
+        b: array of the same dtype and shape.
+        value: real scalar; a Python number is rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape of ``a``, in the dtype that is calculated in: float32 for bfloat16 and float16.
+
+    Exactness: bitwise for float32 and float64.
+    """
+    dtype = compute_dtype(a.dtype)
+    return div(rounded(a.astype(dtype) * jnp.asarray(value, dtype)), b)
+
+
+def addcdiv(x: jax.Array, a: jax.Array, b: jax.Array, *, value: ArrayLike = 1) -> jax.Array:
+    """``fl(x + fl(fl(value * a) / b))``: torch's ``torch.addcdiv(x, a, b, value=value)``.
+
+    Args:
+        x: array of real floating dtype, any shape; not itself a product in the same program, or `rounded`.
+        a: array of the same dtype and shape.
+        b: likewise.
+        value: real scalar; a Python number is rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape and dtype of ``x``.
+
+    Exactness: bitwise for float32 and float64; bfloat16 and float16 are calculated in float32 and rounded once.
+    """
+    return (x.astype(compute_dtype(x.dtype)) + quotient(a, b, value=value)).astype(x.dtype)
+
+
+def lerp(start: jax.Array, end: jax.Array, weight: ArrayLike) -> jax.Array:
+    """``torch.lerp(start, end, weight)``: from the nearer end, with a fused multiply-add.
+
+    Equation::
+
+        fl(start + weight * fl(end - start))         where |weight| < 0.5
+        fl(end + fl(weight - 1) * fl(end - start))   elsewhere
+
+    Args:
+        start: array of floating or complex dtype, any shape; not itself a product in the same program, or `rounded`.
+        end: array of the same dtype and shape, of which the same holds.
+        weight: real scalar; a Python number is rounded once to the dtype that is calculated in.
+
+    Returns:
+        Shape and dtype of ``start``.
+
+    Exactness: bitwise for float32 and float64 under ``jit``; complex64 `rounding`; bfloat16 and float16 are calculated
+    in float32 and rounded once.
+    """
+    dtype = compute_dtype(start.dtype)
+    wide, end = start.astype(dtype), end.astype(dtype)
+    distance = end - wide
+    if isinstance(weight, int | float):
+        number = np.asarray(weight, wide.real.dtype)
+        if abs(number) < 0.5:
+            return add(wide, distance, alpha=float(number)).astype(start.dtype)
+        return add(end, distance, alpha=float(number - 1)).astype(start.dtype)
+    w = jnp.asarray(weight, wide.real.dtype)
+    from_start = jnp.abs(w) < 0.5
+    near, alpha = jnp.where(from_start, wide, end), jnp.where(from_start, w, w - 1)
+    return add(near, distance, alpha=alpha).astype(start.dtype)
 
 
 def step(direction: jax.Array, step_size: ArrayLike, params: jax.Array | None) -> jax.Array | UnroundedUpdate:

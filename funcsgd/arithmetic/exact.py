@@ -80,13 +80,29 @@ def product_parts(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def add_parts(high: jax.Array, low: jax.Array, c: jax.Array) -> jax.Array:
-    """``fl(c + (high + low))`` in one rounding, for the two parts of a product."""
+    """``fl(c + (high + low))`` in one rounding, for the two parts of a product or of a difference."""
     if high.dtype == jnp.float64:
-        small, small_error = _two_sum(c, low)
-        total, error = _two_sum(high, small)
-        return total + _to_odd(*_two_sum(small_error, error))
+        total, rest = _total_and_rest(high, low, c)
+        return total + rest
     with jax.enable_x64(True):
-        return _rounded_once(_double(high) + _double(low), _double(c), high.dtype)
+        return _rounded_once(*_total_and_rest(_double(high), _double(low), _double(c)), high.dtype)
+
+
+def _total_and_rest(high: jax.Array, low: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
+    small, small_error = _two_sum(c, low)
+    total, error = _two_sum(high, small)
+    return total, _to_odd(*_two_sum(small_error, error))
+
+
+def difference_parts(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``a - b`` as two numbers of its own dtype: ``fl(a - b)``, and what that rounding left over; 0 if not finite.
+
+    Args:
+        a: array of float32 or float64, any shape; `rounded` if it is a product in the same program.
+        b: likewise.
+    """
+    high, low = _two_sum(a, -b)
+    return high, jnp.where(jnp.isfinite(high), low, 0)
 
 
 def _rounded_once(product: jax.Array, c: jax.Array, dtype: Any) -> jax.Array:

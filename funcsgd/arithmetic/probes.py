@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcsgd.arithmetic.elementwise import add, scaled, step
+from funcsgd.arithmetic.elementwise import add, mul, step
 
 ALPHA, BETA = float(np.float32(0.7)), float(np.float32(0.9))
 
@@ -34,7 +34,7 @@ def probes() -> Iterator[Probe]:
     p, d = _cancelling(67)  # an odd length: a vectorised loop and its remainder are both asked
     once = _fused(p, d, -ALPHA)
     yield Probe("a product and a sum", _stepped, (p, d), once)
-    yield Probe("a rounded product and a sum", lambda p, d: p + scaled(d, -ALPHA), (p, d), p + d * np.float32(-ALPHA))
+    yield Probe("a rounded product and a sum", lambda p, d: p + mul(d, -ALPHA), (p, d), p + d * np.float32(-ALPHA))
     alpha = np.array(-ALPHA, np.float32)
     yield Probe("a traced factor", lambda p, d, alpha: p + step(d, alpha, p), (p, d, alpha), once)
 

@@ -9,7 +9,7 @@ import optax
 
 from funcsgd.averaged_optimizer import with_average
 from funcsgd.averaging import ema
-from funcsgd.optimizer import sgd
+from funcsgd.optimizers import sgd
 from funcsgd.preconditioning import scale_by_diagonal
 from funcsgd.weight_decay import add_weight_decay
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import divided, rounded
+from funcsgd.arithmetic import div, rounded
 from funcsgd.schedules.composition import ChainedScheduler
 
 _PRODUCT, _SUM, _QUOTIENT, _CONSTANT = range(4)
@@ -46,7 +46,7 @@ class Operations(NamedTuple):
         for kinds, constants in zip(self.kinds.T, self.constants.T, strict=True):
             kind, c = jnp.asarray(kinds)[row], jnp.asarray(constants)[row]
             product_or_sum = jnp.where(kind == _PRODUCT, rounded(learning_rate * c), learning_rate + c)
-            other = jnp.where(kind == _QUOTIENT, divided(learning_rate, c), c)
+            other = jnp.where(kind == _QUOTIENT, div(learning_rate, c), c)
             learning_rate = jnp.where(kind <= _SUM, product_or_sum, other)
         return learning_rate
 

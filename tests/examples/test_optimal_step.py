@@ -1,17 +1,24 @@
-"""The fourth example prints the norms that torch's own run of the notebook has, without torch."""
+"""The fourth example prints the norms that torch's own run of the notebook has, without torch; its Adam is torch's."""
 
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 import torch
 
+import funcsgd
 from tests.examples.run_without import printed
+from tests.funcsgd.torch_runs import differing_bits
+from torch_bridge.square_root import torch_root
 
 LINE = re.compile(r"Direction for (\S+): (\S+)")
 
 
-def norms_of_the_notebook():
-    """The notebook's cells, as they stand, from manual_seed(0): the norms at batch 0 of each epoch."""
+def steps_of_the_notebook():
+    """The notebook's cells, as they stand, from manual_seed(0): the parameters before and after each step."""
     torch.manual_seed(0)
     x, y = torch.randn(1000, 10), torch.randn(1000, 1)
     fc1, fc2 = torch.nn.Linear(10, 5), torch.nn.Linear(5, 1)
@@ -23,9 +30,36 @@ def norms_of_the_notebook():
             loss = torch.nn.functional.mse_loss(fc2(torch.relu(fc1(x[i : i + 32]))), y[i : i + 32])
             optimizer.zero_grad()
             loss.backward()
-            if i == 0:
-                yield {name: param.grad.norm().item() for name, param in named.items()}
+            yield i, named
             optimizer.step()
+
+
+def norms_of_the_notebook():
+    """At batch 0 of each epoch."""
+    for i, named in steps_of_the_notebook():
+        if i == 0:
+            yield {name: param.grad.norm().item() for name, param in named.items()}
+
+
+def test_adam_on_the_notebooks_gradients_is_torchs():
+    """3,200 updates from torch's gradients: before each of them no bit of any parameter differs."""
+    before, gradients = [], []
+    for _, named in steps_of_the_notebook():
+        before.append({name: param.detach().numpy().copy() for name, param in named.items()})
+        gradients.append({name: param.grad.numpy().copy() for name, param in named.items()})
+    assert len(before) == 3200
+    tx = funcsgd.adam(0.001, sqrt=torch_root())
+
+    def step(carry, g):
+        params, state = carry
+        updates, state = tx.update(g, state, params)
+        return (optax.apply_updates(params, updates), state), params
+
+    start = jax.tree.map(jnp.asarray, before[0])
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *gradients)
+    _, ours = jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g))(start, stacked)
+    for name, values in ours.items():
+        assert differing_bits([values], [np.stack([of_step[name] for of_step in before])]) == 0
 
 
 def test_the_notebooks_norms_without_torch():

@@ -20,7 +20,7 @@ def by_jit(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) 
     return our_run(tx, params, by_step(gradients))
 
 
-def _scanned(tx: optax.GradientTransformation, params: Any, gradients: Any) -> Any:
+def scanned(tx: optax.GradientTransformation, params: Any, gradients: Any) -> Any:
     def step(carry: Any, g: Any) -> Any:
         params, state = carry
         updates, state = tx.update(g, state, params)
@@ -30,15 +30,15 @@ def _scanned(tx: optax.GradientTransformation, params: Any, gradients: Any) -> A
     return lax.scan(step, (params, tx.init(params)), gradients)[1]
 
 
-def by_scan(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) -> Leaves:
+def by_scan(tx: optax.GradientTransformation, params: Any, gradients: Any) -> Any:
     as_arrays = jax.tree.map(jnp.asarray, (params, gradients))
-    return [np.asarray(p) for p in jax.jit(lambda p, g: _scanned(tx, p, g))(*as_arrays)]
+    return jax.tree.map(np.asarray, jax.jit(lambda p, g: scanned(tx, p, g))(*as_arrays))
 
 
 def by_vmap(tx: optax.GradientTransformation, params: Leaves, gradients: Leaves) -> Leaves:
     """The run is the second of two lanes; the first is another run."""
     lanes = jax.tree.map(lambda x: jnp.stack([1.5 * x[..., ::-1], x]), (params, gradients))
-    return [np.asarray(p[1]) for p in jax.jit(jax.vmap(lambda p, g: _scanned(tx, p, g)))(*lanes)]
+    return [np.asarray(p[1]) for p in jax.jit(jax.vmap(lambda p, g: scanned(tx, p, g)))(*lanes)]
 
 
 class _Model(nnx.Module):

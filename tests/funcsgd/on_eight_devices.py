@@ -18,6 +18,8 @@ RULES = {
     "momentum": funcsgd.sgd(0.1, 0.9, weight_decay=0.1),
     "nesterov": funcsgd.sgd(0.1, 0.9, nesterov=True, weight_decay=0.1),
     "momentum off": funcsgd.sgd(0.1, jnp.float32(0.0), weight_decay=jnp.float32(0.0)),
+    "adam": funcsgd.adam(0.1, weight_decay=0.1, amsgrad=True),
+    "adamw": funcsgd.adamw(0.1, sqrt="mkl_avx512"),
     "clip": optax.chain(funcsgd.clip_grad_norm(1.0), funcsgd.sgd(0.1, 0.9)),
     "clip in any order": optax.chain(funcsgd.clip_grad_norm(1.0, summation="any"), funcsgd.sgd(0.1, 0.9)),
     "clip the maximum": optax.chain(funcsgd.clip_grad_norm(1.0, "inf"), funcsgd.sgd(0.1, 0.9)),

@@ -1,5 +1,7 @@
 """The roundings of torch's kernels, one at a time, and the canary that says whether they hold here."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -8,7 +10,19 @@ import pytest
 import torch
 
 import funcsgd
-from funcsgd.arithmetic import add, elementwise, rounded, scaled
+from funcsgd.arithmetic import (
+    UnroundedUpdate,
+    add,
+    addcdiv,
+    addcmul,
+    by_parts,
+    div,
+    elementwise,
+    exact_arithmetic,
+    lerp,
+    mul,
+    rounded,
+)
 from funcsgd.arithmetic.marks import INTERLEAVES
 from tests.funcsgd.torch_runs import bits, differing_bits, random_run, subnormals_flushed
 
@@ -20,7 +34,7 @@ SUBNORMAL = [-1e-45, 1e-45]
 def test_scaled_then_added_by_hand():
     a = jnp.float32(1 + 2**-12)  # a * a = 1 + 2**-11 + 2**-24; the last term is below float32
     minus_square = jnp.float32(-1 - 2**-11)
-    assert float(jax.jit(lambda a, c: scaled(a, 1 + 2**-12) + c)(a, minus_square)) == 0.0
+    assert float(jax.jit(lambda a, c: mul(a, 1 + 2**-12) + c)(a, minus_square)) == 0.0
     assert float(jax.jit(lambda a, c: add(c, a, alpha=1 + 2**-12))(a, minus_square)) == 2**-24
 
 
@@ -88,7 +102,7 @@ def test_parity_with_torchs_add_and_mul(x64, dtype, alpha):
     x, y = operands(dtype, SPECIAL if abs(alpha) == 1 else SPECIAL + SUBNORMAL)
     with subnormals_flushed():
         theirs = [torch.add(torch.tensor(x), torch.tensor(y), alpha=alpha), torch.tensor(x).mul_(alpha)]
-    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), scaled(x, alpha)))(x, y)
+    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), mul(x, alpha)))(x, y)
     assert differing_bits(ours, [t.numpy() for t in theirs]) == 0
 
 
@@ -97,7 +111,7 @@ def test_parity_of_finite_complex_numbers(alpha):
     # alpha = 0 is left out: torch's complex product also meets alpha's imaginary zero, which decides signs of zeros.
     x, y = (a[:-1] + np.complex64(1j) * a[1:] for a in operands(np.float32))
     theirs = [torch.add(torch.tensor(x), torch.tensor(y), alpha=alpha), torch.tensor(x).mul_(alpha)]
-    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), scaled(x, alpha)))(x, y)
+    ours = jax.jit(lambda x, y: (add(x, y, alpha=alpha), mul(x, alpha)))(x, y)
     assert differing_bits(ours, [t.numpy() for t in theirs]) == 0
 
 
@@ -111,8 +125,65 @@ def test_where_subnormals_part_from_torch():
     """XLA's CPU backend takes subnormals for zeros of their sign; torch does so only when told to."""
     x = np.float32([1e-40, -1e-40])
     theirs = torch.tensor(x).mul_(4.0).numpy()
-    ours = np.asarray(jax.jit(lambda x: scaled(x, 4.0))(x))
+    ours = np.asarray(jax.jit(lambda x: mul(x, 4.0))(x))
     assert bits(theirs).tolist() == bits(4 * x).tolist()
     assert bits(ours).tolist() == bits(0 * x).tolist()
     with subnormals_flushed():
         assert differing_bits([ours], [torch.tensor(x).mul_(4.0).numpy()]) == 0
+
+
+OPERATIONS = {
+    "mul": (lambda x, a, b: mul(x, 0.3), lambda x, a, b: x.mul(0.3)),
+    "div by a number": (lambda x, a, b: div(x, 0.3), lambda x, a, b: x.div(0.3)),
+    "div by an array": (lambda x, a, b: div(x, b), lambda x, a, b: x.div(b)),
+    "add": (lambda x, a, b: add(x, a, alpha=0.3), lambda x, a, b: x.add(a, alpha=0.3)),
+    "addcmul": (addcmul, lambda x, a, b: x.addcmul(a, b)),
+    "addcmul, value": (lambda x, a, b: addcmul(x, a, b, value=0.3), lambda x, a, b: x.addcmul(a, b, value=0.3)),
+    "addcmul, value -1": (lambda x, a, b: addcmul(x, a, b, value=-1), lambda x, a, b: x.addcmul(a, b, value=-1)),
+    "addcdiv": (addcdiv, lambda x, a, b: x.addcdiv(a, b)),
+    "addcdiv, value": (lambda x, a, b: addcdiv(x, a, b, value=-0.3), lambda x, a, b: x.addcdiv(a, b, value=-0.3)),
+    "lerp from the start": (lambda x, a, b: lerp(x, a, 0.1), lambda x, a, b: x.lerp(a, 0.1)),
+    "lerp from the end": (lambda x, a, b: lerp(x, a, 0.7), lambda x, a, b: x.lerp(a, 0.7)),
+    "lerp from the middle": (lambda x, a, b: lerp(x, a, 0.5), lambda x, a, b: x.lerp(a, 0.5)),
+    "lerp, traced weight": (lambda x, a, b: lerp(x, a, jnp.float32(0.3)), lambda x, a, b: x.lerp(a, f32(0.3))),
+}
+
+
+def f32(x):
+    return float(np.float32(x))
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["marked", "exact"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_torchs_operations_in_both_arithmetics(name, dtype, exact):
+    ours, theirs = OPERATIONS[name]
+    rng = np.random.default_rng(0)
+    x, a, b = (rng.standard_normal((3, 10_007)) * 10 ** rng.uniform(-3, 3, (3, 10_007))).astype(dtype)
+    with jax.enable_x64(dtype == "float64"), exact_arithmetic() if exact else contextlib.nullcontext():
+        found = jax.jit(ours)(x, a, b)
+    assert differing_bits([found], [theirs(*map(torch.tensor, (x, a, b))).numpy()]) == 0
+
+
+def test_a_complex_function_is_applied_by_parts():
+    z = jnp.array([1 + 2j, 3 - 4j], jnp.complex64)
+    doubled, nothing = by_parts(lambda x, y: (x + x, y), z, None)
+    assert doubled.tolist() == [2 + 4j, 6 - 8j]
+    assert nothing is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_an_update_that_replaces_ends_at_the_new_value_through_a_jit_boundary(dtype):
+    """Also where no number is the difference: signs change, sizes differ by many orders."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(dtype == "float64"):
+        p, new = (
+            (rng.standard_normal((2, 5000)) * 10 ** rng.uniform(-12, 12, (2, 5000))).astype(dtype)
+            if dtype != "complex64"
+            else (rng.standard_normal((2, 5000)) + 1j * 10 ** rng.uniform(-9, 9, (2, 5000))).astype(dtype)
+        )
+        update = jax.jit(UnroundedUpdate.replacing)(p, new)
+        assert differing_bits([jnp.asarray(p) + update], [new]) == 0
+        assert differing_bits([jax.jit(lambda p, u: p + u)(p, update)], [new]) == 0
+        plain = p + (new - p)
+    assert differing_bits([plain], [new]) > 0

@@ -14,6 +14,8 @@ RULES = {
     "sgd, all options": funcsgd.sgd(0.1, momentum=0.9, dampening=0.1, weight_decay=0.01, maximize=True),
     "sgd, nesterov": funcsgd.sgd(0.1, momentum=0.9, weight_decay=0.01, nesterov=True),
     "sgd, schedules": funcsgd.sgd(lambda count: 0.5**count, momentum=lambda count: count * 0.1),
+    "adam": funcsgd.adam(weight_decay=0.01, amsgrad=True),
+    "adamw": funcsgd.adamw(lambda count: 0.5**count, sqrt="mkl_avx512"),
     "add_weight_decay": funcsgd.add_weight_decay(0.01),
     "add_momentum": funcsgd.add_momentum(0.9),
     "scale_by_learning_rate": funcsgd.scale_by_learning_rate(0.1),

@@ -84,7 +84,7 @@ def test_a_rule_without_entry_test_or_with_another_class_is_found():
         "swa": manifest.RULES["swa"]._replace(test="tests/funcsgd/test_averaging.py::test_no"),
     }
     assert problems(funcsgd, untested) == ["swa: no test of its bits at 'tests/funcsgd/test_averaging.py::test_no'"]
-    assert problems(funcsgd, {**manifest.RULES, "adam": manifest.RULES["sgd"]}) == ["adam: an entry and no rule"]
+    assert problems(funcsgd, {**manifest.RULES, "lion": manifest.RULES["sgd"]}) == ["lion: an entry and no rule"]
 
 
 def test_a_new_rule_needs_an_entry(monkeypatch):

@@ -1,4 +1,4 @@
-"""Run torch.optim.SGD and return its parameters; run funcsgd likewise; count the elements that differ in any bit."""
+"""Run an optimizer of torch and return its parameters; run funcsgd likewise; count elements that differ in any bit."""
 
 import functools
 import itertools
@@ -58,14 +58,15 @@ def torch_run(
     params: Leaves,
     gradients: Steps,
     at_step: Callable[[int], dict[str, Any]] = lambda step: {},
+    rule: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
     **options: Any,
 ) -> Leaves:
-    """torch.optim.SGD's parameters after each step: leaf by leaf, with a leading axis of steps.
+    """The parameters of torch's rule after each step: leaf by leaf, with a leading axis of steps.
 
     ``at_step(step)`` is written into the parameter group before that step, as a scheduler would.
     """
     tensors = [torch.tensor(p, requires_grad=True) for p in params]
-    optimizer = torch.optim.SGD(tensors, **options)
+    optimizer = rule(tensors, **options)
     after: list[Leaves] = [[] for _ in tensors]
     for step, of_step in enumerate(gradients):
         optimizer.param_groups[0].update(at_step(step))

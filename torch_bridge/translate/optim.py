@@ -133,6 +133,6 @@ def sgd_from_torch(
         for name, parameter in zip(row, group["params"], strict=True):
             buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
             buffers[name] = None if buffer is None else to_numpy(buffer)
-    made = funcsgd.sgd_from_groups(groups)
+    made = funcsgd.from_groups(funcsgd.sgd, groups)
     state = with_momentum_buffers(made.tx.init(made.params), made.params, buffers)
     return Translated(made.tx, made.params, state)

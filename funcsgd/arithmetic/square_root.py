@@ -1,0 +1,158 @@
+"""torch's square root: correctly rounded, or the one of the library that a torch calls on its processor.
+
+On CPU ``torch.sqrt`` is that of Intel's MKL, which is not correctly rounded everywhere, and differs from one set of
+instructions to another. For float32 it is a function of the significand and of the exponent's parity alone, never more
+than one number away from the correct root. So a root is a table of 2**24 corrections.
+"""
+
+import functools
+from importlib import resources
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcsgd.arithmetic.elementwise import compute_dtype
+
+N_CASES = 1 << 24  # float32 numbers in [1, 4): every significand, both parities of the exponent
+_PER_WORD = 16  # corrections of two bits in a uint32
+
+
+@jax.tree_util.register_pytree_node_class
+class SquareRoot:
+    """A square root that a torch has, in float32. In float64 every root is the correctly rounded one.
+
+    `torch_bridge.torch_root` measures the one of the torch that is installed; ``"correct"`` and ``"mkl_avx512"`` name
+    two that need no torch.
+
+    Attributes:
+        name: ``"correct"``, ``"mkl_avx512"``, or what it was called when it was measured.
+        words: uint32, shape ``(2**20,)``: 16 signed corrections of two bits in each, that of the first number in the
+            lowest bits; None for no corrections. The numbers are those of [1, 4), in order.
+    """
+
+    def __init__(self, name: str, words: Any = None) -> None:
+        self.name, self.words = name, words
+
+    @classmethod
+    def from_corrections(cls, name: str, corrections: np.ndarray) -> "SquareRoot":
+        """Make one from ``torch's root - correct root``, in units of the last place, for every float32 in [1, 4).
+
+        Args:
+            name: what to call it.
+            corrections: integers from -1 to 1, shape ``(2**24,)``.
+
+        Raises:
+            ValueError: another shape, or a correction of more than one unit.
+        """
+        if corrections.shape != (N_CASES,) or np.abs(corrections).max() > 1:
+            raise ValueError(
+                f"a root needs {N_CASES} corrections from -1 to 1, but got shape {corrections.shape} with "
+                f"{int(corrections.min())} to {int(corrections.max())}"
+            )
+        if not corrections.any():
+            return cls(name)
+        codes = (corrections.astype(np.int8).view(np.uint8) & 3).reshape(-1, 4)  # four to a byte, the first lowest
+        packed = codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6
+        return cls(name, packed.view("<u4"))
+
+    @property
+    def n_wrong(self) -> int:
+        """How many of the 2**24 roots are not the correctly rounded ones."""
+        if self.words is None:
+            return 0
+        return int(np.bitwise_count(self.words & 0x55555555).sum())  # -1 and 1 are odd
+
+    @functools.cached_property
+    def table(self) -> jax.Array | None:
+        """``words`` as an array of JAX, made once."""
+        if self.words is None or isinstance(self.words, jax.Array):
+            return self.words
+        with jax.ensure_compile_time_eval():
+            return jnp.asarray(self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SquareRoot) and self.name == other.name and np.array_equal(self.words, other.words)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"<SquareRoot {self.name}: {self.n_wrong} of {N_CASES} not correctly rounded>"
+
+    def tree_flatten(self) -> tuple[tuple[Any], str]:
+        """For JAX: a tree with one leaf, so that a compiled function takes the table as an argument."""
+        return (self.table,), self.name
+
+    @classmethod
+    def tree_unflatten(cls, name: str, children: tuple[Any]) -> "SquareRoot":
+        """For JAX."""
+        return cls(name, *children)
+
+
+Root: TypeAlias = str | SquareRoot
+
+
+@functools.cache
+def square_root(name: str) -> SquareRoot:
+    """Return a root by its name.
+
+    Args:
+        name: ``"correct"``: correctly rounded, as MKL's AVX2 code has float32 on Intel's processors, and as torch's
+            fused optimizers have it everywhere. ``"mkl_avx512"``: MKL's AVX-512 code there, one number too low for
+            98,955 of the 2**24 pairs of significand and parity.
+
+    Raises:
+        ValueError: no root has that name.
+    """
+    if name == "correct":
+        return SquareRoot(name)
+    if name != "mkl_avx512":
+        raise ValueError(
+            f"no root is called {name!r}: give 'correct', 'mkl_avx512', or what torch_bridge.torch_root() returns"
+        )
+    with resources.files(__package__).joinpath("mkl_avx512_sqrt_float32.npz").open("rb") as file, np.load(file) as data:
+        too_low = np.cumsum(data["delta"], dtype=np.int64)
+    corrections = np.zeros(N_CASES, np.int8)
+    corrections[too_low] = -1
+    return SquareRoot.from_corrections(name, corrections)
+
+
+def as_root(root: Root) -> SquareRoot:
+    """Return the root that is named, or given."""
+    if isinstance(root, SquareRoot):
+        return root
+    if isinstance(root, str):
+        return square_root(root)
+    raise ValueError(f"sqrt is the name of a square root, or the result of torch_bridge.torch_root(), but is {root!r}")
+
+
+def sqrt(x: jax.Array, root: SquareRoot) -> jax.Array:
+    """``torch.sqrt(x)``, as the torch with that root has it.
+
+    Args:
+        x: array of real floating dtype, any shape.
+        root: which one.
+
+    Returns:
+        Shape and dtype of ``x``.
+
+    Exactness: bitwise for float32 with the root of the torch that is compared; float64 and the low precisions are
+    correctly rounded, which MKL's roots are not everywhere (`rounding`).
+    """
+    correct = jax.lax.sqrt(x.astype(compute_dtype(x.dtype)))
+    if root.table is None or correct.dtype != jnp.float32:
+        return correct.astype(x.dtype)
+    wide = x.astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(wide, jnp.uint32)
+    case = ((((bits >> 23) + 1) & 1) << 23) | (bits & 0x7FFFFF)  # the exponent of 1.0 is 127, an odd number
+    code = (_entries(root.table, case // _PER_WORD) >> (2 * (case % _PER_WORD))) & 3
+    correction = jax.lax.bitcast_convert_type(code << 30, jnp.int32) >> 30
+    regular = (wide > 0) & (wide < jnp.inf)
+    corrected = jax.lax.bitcast_convert_type(correct, jnp.int32) + jnp.where(regular, correction, 0)
+    return jax.lax.bitcast_convert_type(corrected, jnp.float32).astype(x.dtype)
+
+
+def _entries(table: jax.Array, index: jax.Array) -> Any:
+    return table.at[index].get(mode="promise_in_bounds")

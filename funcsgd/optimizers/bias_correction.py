@@ -1,0 +1,47 @@
+"""Adam's bias corrections, calculated as Python calculates them: in float64, with the C library's power."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from funcsgd.double import doubles
+
+
+def bias_corrections(
+    step: jax.Array, learning_rate: jax.Array, beta1: ArrayLike, beta2: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """Return for each parameter ``learning_rate / (1 - beta1**step)`` and ``(1 - beta2**step)**0.5``.
+
+    Args:
+        step: floating array, shape ``(n,)``: the number of gradients that each parameter has met; 0 counts as
+            1, so that no result is infinite.
+        learning_rate: float64 scalar.
+        beta1: number or float64 scalar, in [0, 1).
+        beta2: likewise.
+
+    Returns:
+        Two float64 arrays of shape ``(n,)``, with and without JAX's 64-bit mode.
+
+    Exactness: bitwise on a CPU, where XLA calls the same C library for a power as Python does.
+    """
+    with doubles():
+        step = jnp.maximum(step.astype(jnp.float64), 1)
+        bias_correction1 = 1 - jnp.power(_not_constant(beta1, step), step)
+        bias_correction2 = 1 - jnp.power(_not_constant(beta2, step), step)
+        # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
+        return learning_rate / bias_correction1, jnp.power(bias_correction2, _not_constant(0.5, step))
+
+
+def cast(x: ArrayLike | None, dtype: Any) -> Any:
+    """Round a double once; a Python number is cast where it meets an array, and None stays None."""
+    if x is None or isinstance(x, int | float):
+        return x
+    with doubles():
+        return jax.lax.convert_element_type(x, dtype)
+
+
+def _not_constant(x: ArrayLike, beside: jax.Array) -> jax.Array:
+    """``x`` as an array of which the compiler does not know that its elements are one number."""
+    return jnp.where(beside != beside, beside, x)
