@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from tests.examples.run_without import printed
 
 
+@pytest.mark.thorough
 def test_a_hundred_seeds_without_torch():
     drawn, first, spread, speed = printed("09_hundred_seeds.py", ["torch", "sklearn", "matplotlib"]).splitlines()
     assert drawn == "initial weights and first order of 100 seeds: equal to the host generator's in every bit"

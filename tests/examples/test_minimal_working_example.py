@@ -54,6 +54,7 @@ def test_the_same_function_with_every_bit_of_rule_rates_and_average(recorded):
     assert sum(row.values for row in update.rows if row.phase == "average") == 1250 * 6
 
 
+@pytest.mark.thorough
 def test_prints_what_the_lecture_prints():
     command = [sys.executable, str(EXAMPLES / "03_minimal_working_example.py")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

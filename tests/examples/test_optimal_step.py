@@ -62,6 +62,7 @@ def test_adam_on_the_notebooks_gradients_is_torchs():
         assert differing_bits([values], [np.stack([of_step[name] for of_step in before])]) == 0
 
 
+@pytest.mark.thorough
 def test_the_notebooks_norms_without_torch():
     lines = printed("04_optimal_step.py", ["torch"]).splitlines()
     theirs = list(norms_of_the_notebook())

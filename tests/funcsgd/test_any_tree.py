@@ -135,7 +135,7 @@ def search(examples, shard, phases=tuple(Phase)):
 
 
 def test_any_tree():
-    search(40, 0)
+    search(25, 0)
 
 
 @pytest.mark.thorough
@@ -144,6 +144,7 @@ def test_any_tree_at_length(shard):
     search(250, shard)
 
 
+@pytest.mark.thorough
 def test_the_search_finds_a_planted_fault(plant):
     plant("funcsgd.arithmetic.elementwise.rounded", lambda x: x)
     with pytest.raises(AssertionError):

@@ -82,6 +82,7 @@ def test_the_canary_sees_what_a_compiler_draws_into_a_product(monkeypatch):
     assert not found.holds["a select in front"]
 
 
+@pytest.mark.thorough
 def test_the_canary_sees_missing_fusion():
     with jax.disable_jit():
         found = funcsgd.exactness("cpu")

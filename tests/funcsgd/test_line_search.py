@@ -581,6 +581,7 @@ for of_w, of_x in ((P(), P("d")), (P("d"), P()), (P(None, "d"), P("d"))):
 """
 
 
+@pytest.mark.thorough
 def test_sharded_over_eight_devices():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
     environment = {**os.environ, **flags}

@@ -31,6 +31,7 @@ def test_momentums_variance_is_overstated_by_one_plus_beta_and_more(x64, beta):
     assert ratio[-1] > 20 * beta
 
 
+@pytest.mark.thorough
 def test_at_equal_speed_small_steps_of_momentum_gain_nothing(x64):
     model, beta = nq.from_spectrum(np.array([1e-6])), 0.9
     momentum, plain = nq.Rule(1.0, momentum=beta), nq.Rule(1.0 / (1 - beta))
@@ -62,6 +63,7 @@ def test_the_averages_factor_is_exact_and_its_speed_is_not(x64):
     assert np.isclose(average.rate[2], np.log(0.9) / np.log(0.95))  # twofold
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("beta", [*(pytest.param(x, marks=pytest.mark.thorough) for x in (0.0, 0.5)), 0.9])
 def test_a_long_average_forgets_momentum(x64, beta):
     model, gamma = nq.from_spectrum(np.array([0.1, 1.0]), c=2.0), 1 - 1e-6

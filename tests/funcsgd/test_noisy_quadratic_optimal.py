@@ -50,6 +50,7 @@ def test_ends(x64):
     assert np.isinf(steps(0.5, 0.1, noisy))  # the noise is 1 / 6
 
 
+@pytest.mark.thorough
 def test_without_noise_the_best_learning_rate_balances_the_extremes(x64):
     model = nq.from_spectrum(np.array([1.0, 0.1]), c=0.0)
     best = jax.jit(lambda: nq.optimal_rule(model, 1.0, 1e-12))()

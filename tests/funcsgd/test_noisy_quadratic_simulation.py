@@ -86,6 +86,7 @@ def again(key, rule, batch_size):
     return (runs.mean() - steady_risk(small_model(), rule, batch_size)) / (jnp.std(runs, ddof=1) / len(runs) ** 0.5)
 
 
+@pytest.mark.thorough
 def test_transients_too(x64):
     mean, error = simulated(1, 10, 0, lambda risks: risks)
     exact = over_the_grid(lambda *setting: nq.risk_curve(*setting, 10))[:, 1:]
@@ -119,6 +120,7 @@ FAULTS = {  # what is done to model, rule and batch size before the theory sees 
 }
 
 
+@pytest.mark.thorough
 def test_planted_faults_are_found(x64, steady):
     mean, error = steady
     theory = jax.jit(jax.vmap(steady_risk))
@@ -131,6 +133,7 @@ def test_planted_faults_are_found(x64, steady):
     assert [name for name, fault in FAULTS.items() if plausible((mean - faulty(fault)) / error)] == []
 
 
+@pytest.mark.thorough
 def test_seeds_are_independent_of_their_number(x64):
     model, rule = small_model(), nq.Rule(0.5)
     few, many = (nq.simulate(jax.random.key(0), model, rule, 1.0, 5, n) for n in (2, 3))

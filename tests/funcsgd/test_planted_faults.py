@@ -97,6 +97,7 @@ def test_a_last_stage_without_its_barrier_is_found(plant):
     assert (found() > 0) == joined.any()
 
 
+@pytest.mark.thorough
 def test_eager_rounding_is_found():
     with jax.disable_jit():
         assert differences(funcsgd.sgd(LR, **IN_TORCH), **IN_TORCH) > 0

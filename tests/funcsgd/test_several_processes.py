@@ -32,6 +32,7 @@ def start(die):
     ]
 
 
+@pytest.mark.thorough
 def test_both_get_what_one_process_gets_and_a_killed_one_ends_the_other_in_an_error():
     processes = start(die=True)
     try:

@@ -68,6 +68,7 @@ def by_hand(tx, batches):
     return params, state, readable(rest), jnp.stack(losses)
 
 
+@pytest.mark.thorough
 def test_batch_norm_and_dropout_follow_a_loop_by_hand_in_every_bit():
     tx, batches = recipe(), index_batches()
     options = {"evaluate": evaluate, "validation": DATA, "batches": batches}
@@ -142,6 +143,7 @@ def test_a_line_search_measures_with_the_state_before():
     np.testing.assert_array_equal(run.params, [0, 0])  # alpha* = 1 / 8
 
 
+@pytest.mark.thorough
 def test_a_sweep_carries_a_state_for_each_run():
     def run(point):
         return train(loss_fn, funcsgd.sgd(point["lr"]), PARAMS, DATA, index_batches(), model_state=REST).state

@@ -67,6 +67,7 @@ def everything(step):
 ENOUGH = [5, 10], [7], range(1, TOTAL)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "interruptions"),
     [

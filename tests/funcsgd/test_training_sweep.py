@@ -110,6 +110,7 @@ for result in (spread, sweep(run, POINTS, DATA, at_once=1), sweep(run, POINTS, D
 """
 
 
+@pytest.mark.thorough
 def test_on_eight_devices():
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -75,6 +75,7 @@ def test_a_fault_is_another_function(name, fault):
     assert distance(FAMILIES[name], blank=0.25, **FAMILIES[name].faults[fault]) > 1e-9
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FLAX_FORMS)
 def test_flax_forms_are_torchs_function(name):
     family, form = FLAX_FORMS[name]

@@ -97,6 +97,7 @@ def test_a_state_before_the_first_batch():
     assert [batch.tolist() for batch in loader] == expected
 
 
+@pytest.mark.thorough
 def test_another_process_goes_on():
     random.manual_seed(11)
     loader = DataLoader(np.arange(50), 4, shuffle=True, generator=Generator(2))
