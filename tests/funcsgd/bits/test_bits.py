@@ -17,7 +17,7 @@ from tests.funcsgd.torch_runs import differing_bits, torch_run
 
 SHARDED = ("shard_map", "FSDP")  # in a process of their own, which has two devices
 SHORT = [scenario for scenario in short_list() if scenario.drive not in SHARDED]
-QUICK = SHORT[::3]  # Nesterov and weight decay, numbers, schedules and arrays, a call and a loop
+QUICK = SHORT[1::4]  # a call with schedules, one with arrays, and a loop
 LONG = [*(scenario for scenario in SHORT if scenario not in QUICK)]
 LONG += [scenario for scenario in long_list() if scenario.drive not in SHARDED and scenario not in SHORT]
 
