@@ -165,7 +165,7 @@ def first_imprecision(precisions: Iterable[Precision]) -> Precision | None:
 def first_difference(
     functions: Iterable[FunctionFinding], rules: Iterable[RuleFinding], others: Iterable[Difference]
 ) -> Difference | None:
-    """Return the earliest difference: by step, then by causal order of the phases, then as found."""
+    """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
     found = [
         Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
         for f in functions
@@ -176,4 +176,4 @@ def first_difference(
         for f in rules
         if not f.same
     ]
-    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase)), default=None)
+    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase), not d.constants), default=None)
