@@ -49,7 +49,7 @@ def _bounded(square: Array, target: Array, low: Array, high: Array) -> Array:
             x[free] = np.linalg.lstsq(square[np.ix_(free, free)], (target - square @ x)[free], rcond=_COLLINEAR)[0]
         if (x < low - slack).any() or (x > high + slack).any():
             continue
-        x = np.clip(x, low, high)
+        x = np.asarray(np.clip(x, low, high))
         if free.all():
             return x  # what is smallest of all lies between
         if (value := x @ square @ x / 2 - target @ x) < least:
