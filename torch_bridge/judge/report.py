@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
+from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.parity.report import Comparison
@@ -92,6 +93,8 @@ class Report:
         precisions: one for each quantity, in causal order.
         discontinuities: how many quantities, over all steps, differ at a discontinuity of the function alone.
         flips: decisions of the port (signs, maxima) that fell differently in its own precision and in float64.
+        hazards: forms in the port's loss that are right on these data and not on all, such as a softmax without its
+            maximum; they are no part of the verdict, see `torch_bridge.judge.hazards`.
         drives: the comparison bit by bit under each drive that was run, for those who ask.
         runs: the port's traces under those drives; not part of `to_dict`.
         notes: what could not be asked, and why; full sentences.
@@ -110,6 +113,7 @@ class Report:
     precisions: tuple[Precision, ...] = ()
     discontinuities: int = 0
     flips: int = 0
+    hazards: tuple[Hazard, ...] = ()
     drives: Mapping[str, Comparison] = field(default_factory=dict)
     runs: Mapping[str, Trace] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()

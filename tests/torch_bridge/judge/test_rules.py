@@ -82,7 +82,7 @@ def test_wrong_constants_of_other_recipes(name):
         for constant, constants in recipe.wrong(10.0**exponent).items():
             report = torch_bridge.check(trace, recipe.optax(constants))
             assert report.verdict == "different", (name, constant, exponent)
-            assert report.difference.step == report.ruled[0], constant  # the first step of which a bit differs
+            assert report.difference.step <= report.ruled[0], constant  # the first step of which a bit differs
             assert report.difference.step <= 1
 
 
