@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
+import jax.numpy as jnp
+
 from torch_bridge.judge.dataflow import MOVED, Node, reached, same_elements
 
 Kind: TypeAlias = Literal["softmax without its maximum", "logarithm of a probability", "variance as E[x^2] - E[x]^2"]
@@ -29,12 +31,17 @@ def forms(nodes: Iterable[Node]) -> Iterator[tuple[Kind, Node]]:
     for node in nodes:
         if node.name in ("div", "mul", "log"):
             for exponential in _softmax(node):
-                if not _shifted(exponential.inputs[0]):
+                if _is_floating(exponential) and not _shifted(exponential.inputs[0]):
                     yield "softmax without its maximum", exponential
-        if node.name in ("log", "log1p") and _is_probability(node.inputs[0]):
+        if node.name in ("log", "log1p") and _is_floating(node) and _is_probability(node.inputs[0]):
             yield "logarithm of a probability", node
-        if node.name == "sub" and _is_variance(*node.inputs):
+        if node.name == "sub" and _is_floating(node) and _is_variance(*node.inputs):
             yield "variance as E[x^2] - E[x]^2", node
+
+
+def _is_floating(node: Node) -> bool:
+    """Neither integers, whose sums are exact, nor complex numbers, which are no probabilities."""
+    return bool(jnp.issubdtype(node.equation.outvars[0].aval.dtype, jnp.floating))
 
 
 def _softmax(node: Node) -> list[Node]:

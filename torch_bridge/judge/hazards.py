@@ -117,11 +117,11 @@ class _Measuring(Evaluator):
 
 def _figure(kind: Kind, name: str, x: Any, square: Any = None) -> Any:
     if kind == "softmax without its maximum":
-        return jnp.max(x)
+        return jnp.max(x, initial=-jnp.inf)
     if kind == "logarithm of a probability":
-        return jnp.min(x + (name == "log1p"))
+        return jnp.min(x + (name == "log1p"), initial=jnp.inf)
     variance = x - square
-    return jnp.max(jnp.where(square > 0, square / jnp.maximum(variance, 0.0), 0.0))
+    return jnp.max(jnp.where(square > 0, square / jnp.maximum(variance, 0.0), 0.0), initial=0.0)
 
 
 def _measured(closed: Any, marks: Mapping[int, Hazard], leaves: list[Any]) -> Mapping[int, Any]:

@@ -121,6 +121,8 @@ CLEAN = [
     lambda x: jnp.log(jax.nn.softmax(x) + 1e-8) + jnp.log(jnp.clip(jax.nn.softmax(x), 1e-8)),
     lambda x: jnp.var(x, -1) + jnp.std(x, -1),
     lambda x: (x**2).mean() - x[:2].mean() ** 2,
+    lambda x: x * ((TARGET**2).sum() - TARGET.sum() ** 2),  # integers are exact
+    lambda x: jnp.abs(over(jnp.exp(1j * x))),
     lambda x: linen.LayerNorm(use_fast_variance=False).init_with_output(jax.random.key(0), x)[0],
 ]
 
@@ -167,6 +169,8 @@ def test_figures_are_those_of_the_data():
     assert factor.measured == pytest.approx(expected, rel=1e-9)
     (narrow,) = Hazards(PLANTED[SOFTMAX][0])([(X.astype(jnp.float16),)])
     assert narrow.limit == pytest.approx(math.log(65504), rel=1e-6)
+    for functions in PLANTED.values():
+        assert Hazards(functions[0])([(X[:0],)])  # no example, and so no figure that is finite
     (inside,) = Hazards(PLANTED[SOFTMAX][11])([(X,)])
     assert inside.measured is None
 
