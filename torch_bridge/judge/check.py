@@ -88,8 +88,11 @@ def check(
         raise ValueError("give tx=, an optax transformation, or step=, a function that reports what it did")
     if loss_fn is not None:
         port.twins(diagnosis, programs_of_loss(loss_fn))
+        port.hazards(diagnosis, loss_fn)
     elif step is not None:
-        port.twins(diagnosis, programs_of_step(step))
+        programs = programs_of_step(step)
+        port.twins(diagnosis, programs)
+        port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not asked about: there is no loss_fn=.")
     return diagnosis.report(trace.n_steps, allow_imprecise)

@@ -26,6 +26,7 @@ TOGETHER = 4
 
 _SHORT = 12  # a number of so few significant bits was not rounded to float32
 _STEP = 1e-5  # relative, for derivatives by central differences: exact to 1e-10 in float64
+_ALIKE = 1e-6  # relative: directions so close are one
 _ROUNDS = 6  # of Gauss and Newton
 _DRAWS = 4
 _SAMPLE = 2**12  # elements of a quantity by which constants are fitted; the result is proved on all
@@ -133,10 +134,13 @@ def fit(
     columns = {index: column(moves, index) for index in found.values()} if not agrees(values) else {}
     while not agrees(values):
         gap = residual(values)
-        likely = {i: abs(c @ gap) / size for i, c in columns.items() if (size := np.linalg.norm(c)) and i not in chosen}
+        sizes = {i: float(np.linalg.norm(column)) for i, column in columns.items() if i not in chosen}
+        likely = {i: abs(columns[i] @ gap) / size for i, size in sizes.items() if size}
         if not likely or len(chosen) == TOGETHER or not np.isfinite(gap).all():
             return None
-        chosen.append(max(likely, key=likely.__getitem__))
+        # Of constants that explain it alike, the one that acts most: a tiny one would have to change by much.
+        alike = [i for i in likely if likely[i] >= (1 - _ALIKE) * max(likely.values())]
+        chosen.append(max(alike, key=sizes.__getitem__))
         for _ in range(_ROUNDS):
             matrix = np.stack([column(moves, index) for index in chosen], axis=1)
             change, *_ = np.linalg.lstsq(matrix, residual(values), rcond=None)

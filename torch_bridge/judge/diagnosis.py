@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
@@ -20,6 +21,7 @@ class Diagnosis:
     asked: tuple[int, ...] = ()
     rules: list[RuleFinding] = field(default_factory=list)
     others: list[Difference] = field(default_factory=list)
+    hazards: tuple[Hazard, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     def report(self, n_steps: int, allow_imprecise: bool) -> Report:
@@ -48,6 +50,7 @@ class Diagnosis:
             precisions=precisions,
             discontinuities=sum(f.discontinuous for f in functions),
             flips=self.twins.flips if self.twins else 0,
+            hazards=self.hazards,
             drives=self.drives,
             runs=self.runs,
             notes=tuple(self.notes),

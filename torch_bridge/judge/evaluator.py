@@ -16,10 +16,10 @@ from torch_bridge.judge.constants import Constants
 from torch_bridge.judge.equations import HANDLERS
 from torch_bridge.judge.lanes import CannotWiden, Lanes, as_written, differs, is_floating, to_wide, wide_dtype
 
-# Calls that are evaluated in line, and the parameter that holds what they call.
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
           "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
           "remat": "jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_lin": "jaxpr"}  # fmt: skip
+"""Calls that are evaluated in line, and the parameter that holds what they call."""
 
 # Discontinuous functions with a floating result. Where decisions are shared, the result is the narrow side's.
 _JUMPS = {"floor", "ceil", "round", "sign"}
@@ -66,7 +66,7 @@ class Evaluator:
                 self._constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars
             ]
             outputs = self._apply(equation, inputs)
-            if self.locate is not None and equation.primitive.name not in _CALLS:
+            if self.locate is not None and equation.primitive.name not in CALLS:
                 outputs = self._located(equation, inputs, outputs)
             values.update(zip(equation.outvars, outputs, strict=True))
         return [self._constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in jaxpr.outvars]
@@ -90,8 +90,8 @@ class Evaluator:
     def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
         primitive, params = equation.primitive, equation.params
         name = primitive.name
-        if name in _CALLS:
-            return self.run(params[_CALLS[name]], inputs)
+        if name in CALLS:
+            return self.run(params[CALLS[name]], inputs)
         if handler := HANDLERS.get(name):
             return handler(self, equation, [Lanes(x.narrow, x.wide) for x in inputs])
         if name.endswith("callback"):

@@ -10,6 +10,7 @@ import optax
 
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.findings import HELD, norm
+from torch_bridge.judge.hazards import hazards_of
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.report import first_imprecision, precisions_of
@@ -127,6 +128,16 @@ class Port:
         found.asked = tuple(steps)
         if found.twins.unmatched:
             found.notes.append(f"Layers that the port does not name: {', '.join(found.twins.unmatched)}.")
+
+    def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
+        """Look in the program of the loss for forms that fail on other data; measure them at the steps asked about."""
+        steps = found.asked or self._asked()[:1]
+        found.hazards = hazards_of(function)((self._begins_with(t), self._batch(t)) for t in steps)
+
+    def _begins_with(self, t: int) -> Any:
+        if self.step is not None:
+            return self.states[t]
+        return self._weights().to_jax(in_phase(self.trace.before(t), "parameter"))
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""

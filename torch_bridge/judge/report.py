@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
+from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.parity.report import Comparison
@@ -92,6 +93,8 @@ class Report:
         precisions: one for each quantity, in causal order.
         discontinuities: how many quantities, over all steps, differ at a discontinuity of the function alone.
         flips: decisions of the port (signs, maxima) that fell differently in its own precision and in float64.
+        hazards: forms in the port's loss that are right on these data and not on all, such as a softmax without its
+            maximum; they are no part of the verdict, see `torch_bridge.judge.hazards`.
         drives: the comparison bit by bit under each drive that was run, for those who ask.
         runs: the port's traces under those drives; not part of `to_dict`.
         notes: what could not be asked, and why; full sentences.
@@ -110,6 +113,7 @@ class Report:
     precisions: tuple[Precision, ...] = ()
     discontinuities: int = 0
     flips: int = 0
+    hazards: tuple[Hazard, ...] = ()
     drives: Mapping[str, Comparison] = field(default_factory=dict)
     runs: Mapping[str, Trace] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
@@ -165,7 +169,7 @@ def first_imprecision(precisions: Iterable[Precision]) -> Precision | None:
 def first_difference(
     functions: Iterable[FunctionFinding], rules: Iterable[RuleFinding], others: Iterable[Difference]
 ) -> Difference | None:
-    """Return the earliest difference: by step, then by causal order of the phases, then as found."""
+    """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
     found = [
         Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
         for f in functions
@@ -176,4 +180,4 @@ def first_difference(
         for f in rules
         if not f.same
     ]
-    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase)), default=None)
+    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase), not d.constants), default=None)

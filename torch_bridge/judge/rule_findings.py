@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from torch_bridge.judge.findings import HELD, SPARE, norm, unit_roundoff
+from torch_bridge.judge.least_squares import fitted
 from torch_bridge.judge.recipe import Columns, Ideal
 from torch_bridge.parity.trace import Array
 
 _PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "lr": "learning_rate"}
-_COLLINEAR = 1e-14  # directions of the fit below this share of the largest, squared, are left out
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,24 @@ def rule_finding(step: int, phase: str, name: str, ideal: Ideal, value: Array, s
     rounding = max(rounding, 8 * u * max(size, own)) if scale.rounded else rounding
     held = 4 * u if u > u64 else SPARE * u
     distance, allowed = norm(gap), rounding
-    constants: dict[str, float] = {}
-    rest = 0.0
-    if distance > rounding:
+    off: dict[str, float] = {}
+    same = distance <= rounding
+    if not same:
         columns = {key: np.ravel(column) for key, column in ideal.columns().items()}
         sizes = {key: norm(column) for key, column in columns.items()}
-        allowed += held * sum(sizes.values())
         columns = {key: column for key, column in columns.items() if sizes[key] * HELD > rounding * 1e-6}
-        constants, rest = fitted(gap, columns, sizes)
-    explained = rest <= rounding
-    same = distance <= rounding or (explained and all(abs(change) <= held for change in constants.values()))
-    off = {key: change for key, change in constants.items() if abs(change) > held} if explained else {}
-    off = {} if off.keys() & scale.innocent else off
-    where = phase
-    if not same and len(off) == 1:
-        where = _PHASE_OF[next(iter(off))]
+        changes, rest = fitted(gap, columns, sizes, dict.fromkeys(columns, held))
+        same = rest <= rounding
+        if same:
+            allowed += held * sum(sizes.values())
+        else:
+            explained = sum((change * columns[key] for key, change in changes.items()), np.zeros(gap.size))
+            allowed = float(np.hypot(rounding, norm(explained)))
+            off = _blamed(gap, columns, sizes, held, rounding, scale.innocent)
+    where = _PHASE_OF[next(iter(off))] if len(off) == 1 else phase
     index = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(gap), nan=np.inf))), gap.shape)
     return RuleFinding(
-        step, where, name, distance / own, allowed / own, same, {} if same else off,
+        step, where, name, distance / own, allowed / own, same, off,
         tuple(int(i) for i in index), float(reference[index]), float(value[index]),
     )  # fmt: skip
 
@@ -107,20 +107,21 @@ def average_finding(step: int, name: str, torch: Array, value: Array) -> RuleFin
     )  # fmt: skip
 
 
-def fitted(gap: Array, columns: Columns, sizes: Mapping[str, float]) -> tuple[dict[str, float], float]:
-    """Least squares of a gap by columns of norms ``sizes``; the changes, and the norm of what is left.
+def _blamed(
+    gap: Array, columns: Columns, sizes: Mapping[str, float], held: float, rounding: float, innocent: frozenset[str]
+) -> dict[str, float]:
+    """Relative changes of hyperparameters that explain a gap: of one alone, where one is enough, or of several.
 
-    By normal equations, refined once by the residual: a tall matrix of two or three columns is only passed over, where
-    its QR factors would cost as much as the whole step. The residual is that of the solution as it stands, so that
-    what was lost to the squared condition counts as unexplained.
+    The others stay within what holding them explains. Where each of two alone is enough, as for a bias that began at
+    zero, whose decay and momentum are one direction after the first step, there is no telling, and none is named.
     """
-    gap = np.ravel(gap)
-    if not columns or not np.isfinite(gap).all():
-        return {}, norm(gap)
-    rows = np.stack([column / sizes[key] for key, column in columns.items()])
-    square = rows @ rows.T
-    solution, rest = np.zeros(len(rows)), gap
-    for _ in range(2):
-        solution = solution + np.linalg.lstsq(square, rows @ rest, rcond=_COLLINEAR)[0]
-        rest = gap - solution @ rows
-    return {key: float(x) / sizes[key] for key, x in zip(columns, solution, strict=True)}, norm(rest)
+    alone = []
+    for key in columns.keys() - innocent:
+        changes, rest = fitted(gap, columns, sizes, {**dict.fromkeys(columns, held), key: np.inf})
+        if rest <= rounding:
+            alone.append({key: changes[key]})
+    if alone:
+        return alone[0] if len(alone) == 1 else {}
+    changes, rest = fitted(gap, columns, sizes)
+    off = {key: change for key, change in changes.items() if abs(change) > held}
+    return off if rest <= rounding and not off.keys() & innocent else {}

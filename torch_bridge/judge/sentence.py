@@ -5,11 +5,37 @@ from typing import TYPE_CHECKING
 from torch_bridge.parity.sentence import describe
 
 if TYPE_CHECKING:
+    from torch_bridge.judge.hazards import Hazard
     from torch_bridge.judge.report import Report
 
 
 def sentence(report: "Report") -> str:
     """Return a report's verdict in one sentence."""
+    return _verdict(report) + _hazards(report)
+
+
+def hazard_words(hazard: "Hazard") -> str:
+    """Return a hazard with its line and figure, such as "softmax without its maximum at net.py:12, ..."."""
+    words = hazard.kind + (f" at {hazard.line}" if hazard.line else "")
+    measured, limit = hazard.measured, hazard.limit
+    if hazard.kind == "softmax without its maximum":
+        largest = "" if measured is None else f", largest logit {measured:.3g}"
+        return f"{words}{largest}, overflows at {limit:.3g}"
+    if hazard.kind == "logarithm of a probability":
+        smallest = "" if measured is None else f", smallest probability {measured:.1e}"
+        return f"{words}{smallest}, infinite below {limit:.0e}"
+    largest = "" if measured is None else f", largest mean^2 / variance {measured:.3g}"
+    return f"{words}{largest}, nothing is left at {limit:.0e}"
+
+
+def _hazards(report: "Report") -> str:
+    if not report.hazards:
+        return ""
+    more = f" and {len(report.hazards) - 1} more" if len(report.hazards) > 1 else ""
+    return f"; hazard: {hazard_words(report.hazards[0])}{more}"
+
+
+def _verdict(report: "Report") -> str:
     if report.verdict == "bitwise":
         return f"identical in every bit, {report.n_steps} steps"
     if report.verdict == "different":

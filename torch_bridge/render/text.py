@@ -7,7 +7,7 @@ from rich.text import Text
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.report import Report, Verdict
 from torch_bridge.judge.rule_findings import RuleFinding
-from torch_bridge.judge.sentence import sentence
+from torch_bridge.judge.sentence import hazard_words, sentence
 from torch_bridge.parity.compare import Difference
 from torch_bridge.parity.report import Comparison
 from torch_bridge.parity.sentence import comparison_sentence
@@ -22,10 +22,12 @@ STYLES: dict[Verdict, str] = {
 
 
 def render_report(report: Report) -> RenderableType:
-    """Return the verdict's sentence, the two questions by phase, the drives, and what could not be asked."""
+    """Return the verdict's sentence, the two questions by phase, hazards, the drives, and what could not be asked."""
     parts: list[RenderableType] = [Text.assemble((report.verdict, STYLES[report.verdict]), "  ", sentence(report))]
     if report.functions or report.rules:
         parts += ["", _questions(report)]
+    if report.hazards:
+        parts += ["", *(f"hazard: {hazard_words(hazard)}" for hazard in report.hazards)]
     for comparison in report.drives.values():
         parts += ["", render_comparison(comparison)]
     return Group(*parts, *report.notes)

@@ -8,6 +8,8 @@ import torch
 
 import funcsgd
 import torch_bridge
+from torch_bridge.judge.constants import MOST, fit
+from torch_bridge.judge.findings import HELD
 
 N, LENGTH, WIDTH = 24, 5, 8
 RNG = np.random.default_rng(0)
@@ -123,3 +125,22 @@ def test_a_wrong_table_is_found_in_spite_of_the_allowance(trace):
     table = positions(np.float64)
     table[3, 2] *= 1 + 1e-4
     assert check(trace, port(table=table)).verdict == "different"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_one_constant_explains_is_not_blamed_on_a_tiny_one(seed):
+    """Two factors of one quantity: what rounds the large one is a change of the other beyond any rounding."""
+    v = np.random.default_rng(seed).standard_normal(50)
+    third, tiny = (1, 0) if seed % 2 else (0, 1)
+
+    def evaluate(moves):
+        return {"gradient/w": (1 / 3 * (1 + moves[third]) + 3e-3 * (1 + moves[tiny])) * v}
+
+    def at(change):
+        moves = np.zeros(MOST)
+        moves[third] = change
+        return evaluate(moves)
+
+    found = fit(evaluate, at(2e-8), {"gradient/w": 1e-13}, {(1.0, "first"): 0, (2.0, "second"): 1})
+    assert found.moves[third] == pytest.approx(2e-8, rel=1e-5)
+    assert found.largest < HELD

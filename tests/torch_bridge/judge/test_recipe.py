@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
+from torch_bridge.judge.least_squares import fitted
 from torch_bridge.judge.recipe import Constants, ideal_step
-from torch_bridge.judge.rule_findings import fitted
 
 SHAPES = {"a": (4, 3), "b": (7,), "rests": (2,)}
 BASE = {"lr": 0.3, "momentum": 0.9, "weight_decay": 0.01, "dampening": 0.25, "nesterov": False, "maximize": False}
@@ -118,3 +119,33 @@ def test_changes_are_fitted_where_columns_almost_coincide(spread):
     assert rest < 1e-15 * np.linalg.norm(gap) / spread
     other = rng.standard_normal(1000)
     assert fitted(gap + 1e-6 * other, columns, sizes)[1] > 0.9e-6 * np.linalg.norm(other)
+
+
+def test_a_fit_keeps_changes_within_their_bounds():
+    """Two columns that are one direction: what a small change of the first explains is not put on the second."""
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal(1000)
+    columns = {"momentum": first, "weight_decay": 1e-5 * first}
+    sizes = {key: float(np.linalg.norm(column)) for key, column in columns.items()}
+    gap = 1e-7 * first
+    assert abs(fitted(gap, columns, sizes)[0]["weight_decay"]) > 1e-3
+    changes, rest = fitted(gap, columns, sizes, {"momentum": 2e-7, "weight_decay": 2e-7})
+    assert changes["momentum"] == pytest.approx(1e-7, rel=1e-4)
+    assert abs(changes["weight_decay"]) <= 2e-7
+    assert rest < 1e-14 * np.linalg.norm(gap)
+    changes, rest = fitted(gap, columns, sizes, {"momentum": 2e-8, "weight_decay": 2e-8})
+    assert changes == pytest.approx({"momentum": 2e-8, "weight_decay": 2e-8})
+    assert rest == pytest.approx(0.8 * np.linalg.norm(gap), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_bounded_fit_is_the_least_squares_solution(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((3, 50)) + 3 * rng.standard_normal(50)  # directions close to each other
+    gap, most = rng.standard_normal(50) + 2 * rows[0], np.exp(rng.standard_normal(3))
+    columns = {str(i): row for i, row in enumerate(rows)}
+    sizes = {key: float(np.linalg.norm(row)) for key, row in columns.items()}
+    changes, rest = fitted(gap, columns, sizes, {str(i): bound for i, bound in enumerate(most)})
+    expected = scipy.optimize.lsq_linear(rows.T, gap, (-most, most), method="bvls", tol=1e-14)
+    np.testing.assert_allclose(list(changes.values()), expected.x, rtol=1e-8, atol=1e-10)
+    assert rest == pytest.approx(np.sqrt(2 * expected.cost))

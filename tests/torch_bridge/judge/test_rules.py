@@ -15,10 +15,12 @@ from tests.torch_bridge.small_run import recorded
 CORRECT = ["momentum, decay", "nesterov, decay", "clip, momentum, decay", "cosine schedule", "warm-up"]
 
 
-def run_of(recipe, steps=8):
+def run_of(recipe, steps=8, *, zero_bias=False):
     """Torch's side of a recipe, on gradients that need no model's own arithmetic."""
     torch.manual_seed(0)
     model = torch.nn.Linear(6, 5)
+    if zero_bias:
+        torch.nn.init.zeros_(model.bias)
     rules = recipe.torch(model.parameters())
     clip = {} if rules.max_norm is None else {"clipped": {"max_norm": rules.max_norm}}
     recorder = torch_bridge.record(model, rules.optimizer, **clip)
@@ -56,6 +58,20 @@ def test_a_wrong_constant_is_found_and_measured(relative):
         assert change == pytest.approx(relative, rel=0.1)
 
 
+def test_what_holding_one_constant_explains_is_not_blamed_on_another():
+    """A bias that began at zero is a multiple of its buffer after one step: the rounding of 0.9 to float32 there is a
+    change of the weight decay by parts in a thousand, times a small bias."""
+    recipe = RECIPES["momentum, decay"]
+    trace = run_of(recipe, zero_bias=True)
+    report = torch_bridge.check(trace, recipe.optax())
+    assert report.verdict == "same function", report
+    assert 1 in report.ruled
+    for name, constants in recipe.wrong(1e-6).items():
+        report = torch_bridge.check(trace, recipe.optax(constants))
+        assert (report.verdict, report.difference.phase) == ("different", PHASES[name]), name
+        assert list(report.difference.constants.values()) == [pytest.approx(1e-6, rel=0.1)]
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", ["nesterov, decay", "clip, momentum, decay", "step schedule"])
 def test_wrong_constants_of_other_recipes(name):
@@ -66,7 +82,8 @@ def test_wrong_constants_of_other_recipes(name):
         for constant, constants in recipe.wrong(10.0**exponent).items():
             report = torch_bridge.check(trace, recipe.optax(constants))
             assert report.verdict == "different", (name, constant, exponent)
-            assert report.difference.step == 0
+            assert report.difference.step <= report.ruled[0], constant  # the first step of which a bit differs
+            assert report.difference.step <= 1
 
 
 def adam_like():
