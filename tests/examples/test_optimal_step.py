@@ -41,6 +41,7 @@ def norms_of_the_notebook():
             yield {name: param.grad.norm().item() for name, param in named.items()}
 
 
+@pytest.mark.thorough
 def test_adam_on_the_notebooks_gradients_is_torchs():
     """3,200 updates from torch's gradients: before each of them no bit of any parameter differs."""
     before, gradients = [], []

@@ -95,8 +95,19 @@ def step_of(tx, loss_fn):
     return step
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("network", NETWORKS)
+QUICK = [
+    ("transposed weights", "clip, schedule, EMA"),
+    ("convolution", "plain"),
+    ("batch of one", "clip, schedule, EMA"),
+]
+STEPS = [
+    pytest.param(network, rule, marks=() if (network, rule) in QUICK else pytest.mark.thorough)
+    for network in NETWORKS
+    for rule in RULES
+]
+
+
+@pytest.mark.parametrize(("network", "rule"), STEPS)
 def test_training_steps_are_bitwise(network, rule):
     loss_fn, params, batch = NETWORKS[network]
     tx = RULES[rule]()
@@ -127,6 +138,7 @@ def test_a_program_whose_bits_the_compiler_took_is_found():
         funcsgd.assert_bitwise(without_parameters, P, G)
 
 
+@pytest.mark.thorough
 def test_a_rule_without_its_marks_is_found(plant):
     def step(p, g):
         tx = funcsgd.sgd(0.1)

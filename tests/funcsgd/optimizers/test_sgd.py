@@ -118,7 +118,7 @@ def test_parity_in_scan(flags):
     assert_parity("float32", "scan", flags)
 
 
-@every_dtype
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 @some_flags
 @pytest.mark.parametrize("drive", drives.DRIVES)
 def test_parity(drive, flags, dtype):

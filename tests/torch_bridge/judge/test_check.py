@@ -73,6 +73,7 @@ def test_without_twins_larger_faults_are_found_all_the_same(trace):
     assert narrow.verdict == "imprecise"
 
 
+@pytest.mark.thorough
 def test_an_imprecise_port_can_be_allowed(trace):
     def half(params, batch):
         return loss_fn(jax.tree.map(lambda p: p.astype(jnp.bfloat16).astype(p.dtype), params), batch)
