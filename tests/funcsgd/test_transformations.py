@@ -14,6 +14,7 @@ from jax import lax
 
 import funcsgd
 from tests.funcsgd.torch_runs import by_step, differing_bits, name_of, random_run, torch_run
+from tests.support.sampling import one_in
 
 FLAGS = {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}
 SWEEP = {  # lanes of a vmap; exact zeros switch a stage off in their lane only
@@ -41,7 +42,7 @@ def test_two_lanes_by_hand():
 
 
 @pytest.mark.parametrize("over", [["learning_rate"], ["momentum"], ["weight_decay"], list(SWEEP)], ids=",".join)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", one_in(2, [np.float32, np.float64]))
 @pytest.mark.parametrize("flags", [{}, {"nesterov": True}, {"dampening": 0.1, "maximize": True}], ids=name_of)
 def test_parity_of_every_lane(x64, over, dtype, flags):
     params, gradients = random_run(dtype, shapes=((33,), (7,)), steps=30)

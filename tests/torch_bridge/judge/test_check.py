@@ -151,6 +151,7 @@ def test_small_faults_of_a_step_function_are_found(trace, fault, step, phase):
     assert (report.verdict, report.difference.step, report.difference.phase) == ("different", step, phase), report
 
 
+@pytest.mark.thorough
 def test_a_step_function_that_hides_its_buffers_is_told_what_was_not_asked(trace):
     report = stepped(trace, hide=True)
     assert (report.verdict, report.ruled) == ("same function", (0,))

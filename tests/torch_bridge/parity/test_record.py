@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded, train
 
 OPTIONS = [
@@ -14,7 +15,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", one_in(2, OPTIONS), ids=str)
 @pytest.mark.parametrize("digest_every", [None, 4])
 def test_recording_changes_no_bit(options, digest_every):
     def final(watch):
