@@ -9,8 +9,8 @@ import optax
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.port import Port
+from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import Report
-from torch_bridge.judge.twins import programs_of_loss, programs_of_step
 from torch_bridge.parity.replay import batches_of
 from torch_bridge.parity.restore import restore
 from torch_bridge.parity.steps import Carry, StepFunction

@@ -13,10 +13,11 @@ from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.hazards import hazards_of
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.numbers import scalar_differences
+from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
-from torch_bridge.judge.twins import Programs, TwinJudge
+from torch_bridge.judge.twins import TwinJudge
 from torch_bridge.parity.envelope import distance
 from torch_bridge.parity.replay import Replay, indices_of
 from torch_bridge.parity.report import compare

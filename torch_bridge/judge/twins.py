@@ -2,7 +2,6 @@
 computed.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,16 +23,14 @@ from torch_bridge.judge.findings import (
 )
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.movable import Movable
-from torch_bridge.judge.widening import Reading, Widened, beside, widened
+from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
 from torch_bridge.translate.weights import Weights
 
 _JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
 _NUDGE = 1e-10
 _NUDGES = 8
-
-LossFunction = Callable[[Any, Any], jax.Array]
-LossAndGradient = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -82,35 +79,6 @@ def _run(trace: Trace, step: int) -> Step:
     run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
     twin = trace.twins.get(step, {})
     return run | {key.removeprefix("narrow/"): value for key, value in twin.items() if key.startswith("narrow/")}
-
-
-class Programs:
-    """Loss and gradient of a port in float64, and beside its own precision; compiled when they are first called."""
-
-    def __init__(self, function: LossAndGradient) -> None:
-        self.function = function
-        self.wide: dict[Reading, Callable[..., Widened]] = {
-            reading: widened(self.function, reading=reading) for reading in ("retraced", "as traced", "as written")
-        }
-        self.beside = beside(self.function)
-        self.same_branch = beside(self.function, share_decisions=True)
-
-
-@functools.lru_cache(maxsize=16)
-def programs_of_loss(loss_fn: LossFunction) -> Programs:
-    """Return the programs of a pure loss function; kept, since runs are often compared again."""
-    return Programs(jax.value_and_grad(loss_fn))
-
-
-@functools.lru_cache(maxsize=16)
-def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]]) -> Programs:
-    """Return the programs of a step function, of which the loss and the gradient that it reports are asked."""
-
-    def reported(state: Any, batch: Any) -> tuple[Any, Any]:
-        _, observed = step(state, batch)
-        return observed.get("loss"), observed.get("gradient")
-
-    return Programs(reported)
 
 
 class TwinJudge:
