@@ -155,4 +155,7 @@ def sqrt(x: jax.Array, root: SquareRoot) -> jax.Array:
 
 
 def _entries(table: jax.Array, index: jax.Array) -> Any:
-    return table.at[index].get(mode="promise_in_bounds")
+    """The entries of a table that every device has whole, sharded as the index is."""
+    sharding = jax.typeof(index).sharding
+    explicit = any(kind == jax.sharding.AxisType.Explicit for kind in sharding.mesh.axis_types)
+    return table.at[index].get(mode="promise_in_bounds", out_sharding=sharding if explicit else None)

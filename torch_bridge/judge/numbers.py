@@ -47,7 +47,9 @@ def scalar_differences(reference: Trace, candidate: Trace) -> Iterator[Differenc
             continue  # as many as there are groups, or there is no telling which is whose
         theirs = np.asarray(candidate.steps[key])
         mine = np.asarray(rows, np.float64)[: len(theirs)]
-        held = 2 * HELD if unit_roundoff(theirs.dtype) > unit_roundoff(np.float64) else 1e-12
+        # What a narrower type holds, it rounds: optax.inject_hyperparams takes the type of the parameters.
+        u = unit_roundoff(theirs.dtype)
+        held = 2 * max(HELD, u) if u > unit_roundoff(np.float64) else 1e-12
         size = float(np.max(np.abs(mine[np.isfinite(mine)]), initial=0.0)) or 1.0
         gap = np.abs(theirs[: len(mine)].astype(np.float64) - mine) / size
         (steps,) = np.nonzero(~((gap <= held) | (np.isnan(mine) & np.isnan(theirs[: len(mine)]))))
