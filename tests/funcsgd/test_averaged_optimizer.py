@@ -88,6 +88,7 @@ def test_equal_to_torchs_script_over_a_thousand_steps(x64, case, dtype):
     assert differing(averaged_params(state), their_average) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_whole_recipe_with_clipping_equals_torchs(x64, dtype):
     start, gradients = problem(1000, dtype)

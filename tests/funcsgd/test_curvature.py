@@ -65,6 +65,7 @@ def test_the_torch_check_sees_a_wrong_direction(x64):
     assert abs(float(ours.curvature) / theirs[2] - 1) > 1e-12
 
 
+@pytest.mark.thorough
 def test_the_whole_hessian_in_float64(x64):
     params, direction, x, y = drawn(mlp, 0)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
@@ -76,6 +77,7 @@ def test_the_whole_hessian_in_float64(x64):
     np.testing.assert_allclose(product, hessian @ d, rtol=0, atol=1e-12 * np.abs(hessian @ d).max())
 
 
+@pytest.mark.thorough
 def test_gauss_newton_is_the_jacobian_squared(x64):
     rng = np.random.default_rng(0)
     w, v, x = (jnp.array(rng.normal(size=size)) for size in (6, 6, (5, 3)))

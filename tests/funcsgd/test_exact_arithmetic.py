@@ -91,6 +91,7 @@ def test_derivatives():
         assert float(jax.grad(after)(0.125)) == -2.0
 
 
+@pytest.mark.thorough
 def test_parity_with_torch_eagerly_and_through_nnx():
     params, gradients = random_run(np.float32, SHAPES, steps=4)
     theirs = torch_run(params, by_step(gradients), lr=0.1, **FLAGS)
@@ -100,6 +101,7 @@ def test_parity_with_torch_eagerly_and_through_nnx():
             assert differing_bits(our_run(funcsgd.sgd(0.1, **FLAGS), params, by_step(gradients)), theirs) == 0
 
 
+@pytest.mark.thorough
 def test_parity_through_a_jit_boundary():
     """Updates leave one program and meet the parameters in another, or in NumPy."""
     params, gradients = random_run(np.float32, SHAPES, steps=4)
@@ -172,6 +174,7 @@ def test_parameters_of_other_widths():
             assert (jnp.ones(1, jnp.float64) + update).dtype == jnp.float64
 
 
+@pytest.mark.thorough
 def test_norms_are_torchs_without_fusing():
     import torch
 

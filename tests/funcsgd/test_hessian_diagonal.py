@@ -25,6 +25,7 @@ def test_exact_for_diagonal_hessians(x64, n_probes):
     assert np.allclose(diagonal["b"], jnp.exp(params["b"]), rtol=1e-15)
 
 
+@pytest.mark.thorough
 def test_mean_and_variance_are_those_of_the_exact_hessian(x64):
     w, n = jnp.array([0.3, -1.1, 0.7, 2.0]), 20_000
     hessian = jax.hessian(coupled)(w)

@@ -105,6 +105,7 @@ def test_a_gradient_of_zero_has_a_derivative_through_its_norm():
         assert tangent.tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["relaxation", "damping", "max_step"])
 def test_where_there_is_no_minimum_the_derivative_is_that_of_the_fallback(name):
     def run(value):

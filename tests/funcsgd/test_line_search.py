@@ -163,6 +163,7 @@ def quartic(w):
     return (w**4).sum()
 
 
+@pytest.mark.thorough
 def test_a_step_is_used_again():
     start = jnp.array([1.0, 2.0])
     _, infos = run(downhill(scale_by_quadratic_linesearch(every=3)), quartic, start, steps=7)
@@ -373,6 +374,7 @@ def operations(function, *args):
     return jax.jit(function).lower(*args).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("network", [mlp, convolutional], ids=lambda network: network.__name__)
 def test_the_forward_pass_is_shared_with_the_gradient(network):
     """What makes it cheap is the compiler's: gradient and curvature repeat the forward pass, and it is made once."""

@@ -62,6 +62,7 @@ def plausible(z, n_seeds=N_SEEDS):
     return bool(np.abs(z).max() < greatest and abs(spread) < scipy.stats.norm.isf(0.001 / 2))
 
 
+@pytest.mark.thorough
 def test_steady_states_are_within_three_standard_errors(x64, steady):
     """All of 360 settings; but chance puts one of them beyond 3 on average, and what is beyond gets a second hearing.
 

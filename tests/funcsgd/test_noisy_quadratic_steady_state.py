@@ -61,6 +61,7 @@ def test_closed_form_of_momentum(x64, beta, dampening):
     assert np.allclose(variance, closed, rtol=1e-11)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gamma", [0.5, 0.99, 0.9999])
 def test_closed_form_of_the_average(x64, gamma):
     model, variance = variances(ema_decay=gamma)
@@ -69,6 +70,7 @@ def test_closed_form_of_the_average(x64, gamma):
     assert np.allclose(variance, variances()[1] * factor, rtol=1e-11)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("power", [0.25, 1.0])
 def test_closed_form_of_the_preconditioner_and_weight_decay(x64, power):
     model = nq.from_spectrum(np.array([1.0, 0.3, 0.01]))
@@ -86,6 +88,7 @@ def test_critical_momentum_is_a_double_root(x64):
     assert np.isclose(convergence_rate(nq.from_spectrum(np.array([h])), above)[0], 0.9, rtol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("beta", [0.1, 0.9, 0.999])
 def test_the_greatest_stable_learning_rate(x64, nesterov, beta):
@@ -97,6 +100,7 @@ def test_the_greatest_stable_learning_rate(x64, nesterov, beta):
         assert not steady_state(model, outside).stable.all()
 
 
+@pytest.mark.thorough
 def test_what_is_unstable_is_infinite_with_finite_gradients(x64):
     model = small_model()
     state = steady_state(model, nq.Rule(3.0))
@@ -114,6 +118,7 @@ def test_without_noise_only_the_shift_of_the_optimum_remains(x64):
     assert np.isclose(state.risk, 0.5 * (1.0 * (0.2 / 1.1) ** 2 + 0.1 * 1.5**2))
 
 
+@pytest.mark.thorough
 def test_float32_keeps_most_of_its_digits(x64):
     """Steps of D, not of I - D: nothing near 1 is subtracted, so a rate of 1 - 1e-6 costs no digits."""
     model = nq.from_spectrum(np.array([1.0, 1e-2]))

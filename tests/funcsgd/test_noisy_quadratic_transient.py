@@ -18,6 +18,7 @@ def test_sgd_by_hand(x64):
     assert np.isclose(nq.risk_at(model, nq.Rule(alpha), 8.0, k), exact, rtol=1e-14)
 
 
+@pytest.mark.thorough
 def test_without_noise_the_risk_is_the_runs_own(x64):
     """The damped first step, the copied first average: the library's rule, run, has the risk that is predicted."""
     model = small_model()
@@ -39,6 +40,7 @@ def test_without_noise_the_risk_is_the_runs_own(x64):
         assert np.allclose(ran, predicted[:, 1:], rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_one_step_at_a_time_is_repeated_squaring_and_tends_to_the_steady_state(x64):
     model, steps = small_model(), jnp.array([0, 1, 2, 3, 17, 400])
 
@@ -59,6 +61,7 @@ def test_two_billion_steps(x64):
     assert np.isclose(nq.risk_at(model, rule, 1.0, 2**31 - 1), end, rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_a_schedule_of_learning_rates(x64):
     model, rule = small_model(), nq.Rule(0.5, momentum=0.9)
     curve = jax.jit(lambda rule, rates: nq.risk_curve(model, rule, 4.0, 400, rates))

@@ -76,6 +76,7 @@ def test_faults_are_found(name):
     assert differences(tx, **flags) > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flags", [{"momentum": 0.9}, IN_TORCH, {"momentum": 0.37, "nesterov": True}], ids=str)
 def test_removing_rounded_is_found(plant, flags):
     plant("funcsgd.arithmetic.elementwise.rounded", lambda x: x)  # every rule rounds through this module

@@ -92,6 +92,7 @@ def test_what_is_missing_is_named():
             tx.update(w, tx.init(w), **arguments)
 
 
+@pytest.mark.thorough
 def test_the_average_is_unbiased_from_the_first_estimate_on(x64):
     h = jnp.array([4.0, 1.0, 0.25])
     tx, w = scale_by_hutchinson(decay=0.9), jnp.array([1.0, 2.0, 3.0])
@@ -102,6 +103,7 @@ def test_the_average_is_unbiased_from_the_first_estimate_on(x64):
         assert np.isclose(state.weight, 1 - 0.9**n, rtol=1e-14)
 
 
+@pytest.mark.thorough
 def test_averaging_brings_the_estimate_to_the_diagonal(x64):
     w = jnp.array([0.3, -1.1, 0.7, 2.0])
     hessian = jax.hessian(coupled)(w)
@@ -179,6 +181,7 @@ def test_in_a_chain_it_helps_an_ill_conditioned_network(x64):
     assert last(optax.chain(scale_by_hutchinson(floor=1e-4), sgd(0.5))) < last(sgd(0.5)) / 10
 
 
+@pytest.mark.thorough
 def test_the_state_keeps_its_form_and_seeds_differ():
     w = {"a": jnp.ones(3, jnp.bfloat16), "b": jnp.ones(())}
     tx = scale_by_hutchinson(every=2, key=jax.random.key(1))

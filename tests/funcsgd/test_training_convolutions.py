@@ -92,6 +92,7 @@ def canonical_only(jaxpr):
             yield from canonical_only(inner)
 
 
+@pytest.mark.thorough
 def test_reaches_into_calls_loops_branches_and_checkpoints():
     loss, kernel, batches = CASES["torch's layout, strided"]
     nested = jax.value_and_grad(inside_calls(loss))

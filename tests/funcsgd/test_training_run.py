@@ -53,6 +53,7 @@ def test_same_bits_as_a_loop_by_hand(name):
     assert_same_bits((run.params, run.state.opt_state, run.history.loss), by_hand(problem, tx, batches))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", [optax.sgd(0.1), optax.scale_by_backtracking_linesearch(5)])
 def test_any_optax_rule_gets_the_arguments_it_takes(rule):
     tx, problem, batches = optax.chain(optax.scale(-1.0), rule), perceptron(), index_batches(epochs=1)
@@ -106,6 +107,7 @@ def test_orders_drawn_in_the_program_do_not_depend_on_interruptions():
     assert_same_bits(given.params, whole.params)
 
 
+@pytest.mark.thorough
 def test_torchs_orders_drawn_in_the_program_are_the_loaders():
     problem, tx = linear_regression(), recipe()
     order = BatchOrder(lambda stream: shuffled_epoch(stream, N), N, BATCH)
@@ -183,6 +185,7 @@ def test_evaluates_the_average_too():
     )
 
 
+@pytest.mark.thorough
 def test_evaluates_several_averages():
     tx = optax.chain(*(funcsgd.with_average(optax.identity(), funcsgd.ema(d)) for d in (0.5, 0.75)), funcsgd.sgd(0.1))
     run = train(toy, tx, jnp.array(1.0), np.ones(3), epochs=2, evaluate=lambda p, _: p)
@@ -216,6 +219,7 @@ def test_donation_takes_the_memory_and_changes_nothing():
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(kept))
 
 
+@pytest.mark.thorough
 def test_a_start_that_is_not_donated_survives():
     problem, tx, batches = linear_regression(), recipe(), index_batches()
     params = jax.tree.map(jnp.array, problem.params)
@@ -224,6 +228,7 @@ def test_a_start_that_is_not_donated_survives():
     assert_same_bits(train(problem.loss_fn, tx, part.state, problem.data, batches), first)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tx", [funcsgd.sgd(0.1), optax.GradientTransformation(*optax.sgd(0.1))], ids=["ours", "plain"])
 def test_compiles_once(tx):
     traces = []

@@ -30,6 +30,7 @@ def distance(family, seed=0, blank=0.0, form=None, **options):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_clean_port_is_torchs_function(name):
     assert distance(FAMILIES[name]) < 1e-13

@@ -89,6 +89,7 @@ def run_jitted(module, x):
     return jax.jit(lambda module, x: module(x))(module, jnp.asarray(x, jnp.float64))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("transpose_kernel", [False, True])
 @pytest.mark.parametrize(
     "kernel_size", [(2, 3), *(pytest.param(x, marks=pytest.mark.thorough) for x in ((3,), (2, 3, 2)))]
@@ -107,6 +108,7 @@ def test_transposed_convolutions_compute_the_same(kernel_size, transpose_kernel)
     assert_same_bits(ours.bias, theirs.bias.float())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("theirs", "ours"), [(nn.LSTM, nnx.LSTMCell), (nn.LSTM, nnx.OptimizedLSTMCell), (nn.RNN, nnx.SimpleCell)]
 )

@@ -157,6 +157,7 @@ def test_refused_as_torch_refuses(make_torch, make_ours, error):
     assert str(ours.value) == str(theirs.value)
 
 
+@pytest.mark.thorough
 def test_many_seeds_in_one_program():
     def model(seed):
         generator = traced.Generator(seed)

@@ -50,6 +50,7 @@ def marked(step, indices):
     return DATA[0][indices], DATA[1][indices], 0 in indices
 
 
+@pytest.mark.thorough
 def test_the_step_of_a_fault_is_named(trace):
     guilty = next(t for t in range(trace.n_steps) if 0 in trace.step(t)["data"])
     report = torch_bridge.check(trace, SGD, loss_fn=late_fault, data=marked)
@@ -93,6 +94,7 @@ def test_batches_in_another_order_are_a_difference_of_data(trace):
     assert (report.verdict, report.difference.step, report.difference.phase) == ("different", 2, "data")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
 def test_a_step_function_without_its_parameters_is_asked_at_the_first_step(trace, factor):
     start = {name: jnp.asarray(trace.initial[f"parameter/{name}"]) for name in trace.static["shapes"]}

@@ -45,6 +45,7 @@ def test_a_correct_port_differs_in_some_bits_from_equal_and_from_its_own_states(
     assert all(row.worst is None or abs(row.worst.reference - row.worst.candidate) < 1e-6 for row in comparison.rows)
 
 
+@pytest.mark.thorough
 def test_shadows_measure_a_spread_that_holds_a_correct_run(trace):
     replayed = torch_bridge.replay(trace, SGD, drive="free", loss_fn=loss_fn, data=DATA, shadows=8)
     spreads = {row.phase: row.spread for row in torch_bridge.compare(trace, replayed).rows}

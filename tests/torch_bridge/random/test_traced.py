@@ -78,6 +78,7 @@ def test_many_normals():
     assert_same_bits(values, Generator(3).randn(1_000_003))
 
 
+@pytest.mark.thorough
 def test_seeds_in_vmap_and_draws_in_scan():
     def run(seed):
         def step(state, _):
@@ -95,6 +96,7 @@ def test_seeds_in_vmap_and_draws_in_scan():
             assert_same_bits(noises[seed, step], host.randn(20))
 
 
+@pytest.mark.thorough
 def test_nothing_changes_where_float64_is_on(x64):
     test_the_host_at_every_size(17)
     test_integers_around_the_threshold(-(2**27), 2**28 + 12345)
