@@ -27,6 +27,7 @@ def rounded(number):
     return f"{float(number):.12g}"
 
 
+@pytest.mark.thorough
 def test_the_notebooks_table_without_torch():
     ours = printed("01_linear_regression.py", ["torch"]).splitlines()[:10]
     for our_line, line in zip(ours[:9], NOTEBOOK.splitlines(), strict=True):

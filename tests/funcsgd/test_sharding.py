@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "rules", ["momentum,clip in any order,average", pytest.param("all", marks=pytest.mark.thorough)]
 )

@@ -128,6 +128,7 @@ SHARDED = """
 """
 
 
+@pytest.mark.thorough
 def test_shards_on_eight_devices_change_no_bit():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(SHARDED)]
