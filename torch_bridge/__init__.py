@@ -15,6 +15,8 @@ from torch_bridge.parity.report import compare as compare
 from torch_bridge.parity.restore import restore as restore
 from torch_bridge.parity.trace import Trace as Trace
 from torch_bridge.parity.twins import Twins as Twins
+from torch_bridge.square_root import UnknownRoot as UnknownRoot
+from torch_bridge.square_root import torch_root as torch_root
 from torch_bridge.translate.explain import Explanation as Explanation
 from torch_bridge.translate.explain import explain as explain
 from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch
@@ -35,6 +37,7 @@ __all__ = [
     "TorchState",
     "Trace",
     "Translated",
+    "UnknownRoot",
     "Weights",
     "check",
     "compare",
@@ -49,4 +52,5 @@ __all__ = [
     "restore",
     "schedules_from_torch",
     "to_torch",
+    "torch_root",
 ]
