@@ -1,4 +1,4 @@
-"""What each public rule promises, where the promise is known to fail, and what it rests on."""
+"""What each public rule promises, where the promise is known to fail, and the evidence for it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Promise(NamedTuple):
         holds_in: kinds of programs in which the class holds with the marked arithmetic, the default, on an x86-64 CPU
             with FMA: of `PROGRAM_KINDS`, which say where the gradients come from or what drives the updates.
         lost_in: what is excepted there; empty with `exact_arithmetic`.
-        evidence: from ``"cpu, marked"``, ``"cpu, exact"`` and ``"gpu, tpu"`` to what the class rests on; on GPU and TPU
+        evidence: from ``"cpu, marked"``, ``"cpu, exact"`` and ``"gpu, tpu"`` to the evidence; on GPU and TPU
             it is ``"rounding"`` for every rule that is more than a choice.
         test: the test of its bits, ``"file::function"``; empty for the class rounding.
     """

@@ -47,8 +47,8 @@ def add_momentum(
         later:           buffer = fl(fl(momentum * buffer) + (1 - dampening) * g)    two roundings
         out:             g = fl(g + momentum * buffer) if nesterov else buffer
 
-    Where ``momentum`` is 0 the gradient passes and the buffer rests; it resumes, as old as it is, when momentum
-    returns. Leaves whose gradient is None rest too.
+    Where ``momentum`` is 0 the gradient passes and the buffer is kept as it is, for when momentum returns. Leaves whose
+    gradient is None keep theirs too.
 
     Args:
         momentum: non-negative scalar (number, 0-d array, tracer) or a schedule of the update count, from 0.

@@ -11,7 +11,7 @@ _exact: Any = jax.make_user_context(default_value=False)  # type: ignore[no-unty
 def exact_arithmetic() -> AbstractContextManager[Any]:
     """Let every rule of this library round as torch does whatever the compiler does, where this is in force.
 
-    By default ``a * b + c`` is written as such and marked, and the class `bitwise` rests on the compiler's fusing it:
+    By default ``a * b + c`` is written as such and marked, and the class `bitwise` depends on the compiler fusing it:
     the faster way, and one that no compiler promises. In here it is calculated in operations that can be done in one
     way only: float32 by way of float64 and rounding to odd, float64 by way of split products. It holds under ``jit``,
     ``scan``, ``vmap``, ``grad``, ``shard_map`` and eagerly, in JAX's 32-bit mode too, with a compiler that does not

@@ -36,7 +36,8 @@ class Constants:
     """The floating constants that an evaluation meets, and how far each is moved.
 
     Scalars are told apart by value and line of source, so that the forward and the backward pass of one line move
-    together. An array moves by rounding errors drawn at random.
+    together. An array moves by rounding errors drawn at random, in those elements that may have been rounded: a one-hot
+    table or a mask does not move.
 
     Attributes:
         found: ``(value, line)`` -> position in ``moves``.
@@ -57,22 +58,27 @@ class Constants:
 
     def moved(self, wide: Any, constant: Any, line: str) -> Any:
         """Return a constant's float64 value as it is moved here; note it."""
+        if jnp.iscomplexobj(wide):
+            return wide
         if jnp.ndim(wide):
+            if not (rounded := _may_be_rounded(np.asarray(constant, np.float64))).any():
+                return wide
             self.arrays += 1
             if self._moves is None:
                 return wide
             key = jax.random.fold_in(self._key, self.arrays)
             signs = jax.random.bernoulli(key, shape=wide.shape).astype(np.float64) * 2 - 1
-            return wide * (1 + self._noise * signs)
-        value = complex(getattr(constant, "val", constant))
-        if value.imag or not _may_be_rounded(value.real):
+            return jnp.where(rounded, wide * (1 + self._noise * signs), wide)
+        value = float(getattr(constant, "val", constant))
+        if not _may_be_rounded(value):
             return wide
-        index = self.found.setdefault((value.real, line), len(self.found))
+        index = self.found.setdefault((value, line), len(self.found))
         return wide if self._moves is None or index >= MOST else wide * (1 + self._moves[index])
 
 
-def _may_be_rounded(value: float) -> bool:
-    return math.isfinite(value) and math.frexp(value)[0] * 2**_SHORT % 1 != 0
+def _may_be_rounded(value: Any) -> Any:
+    finite = np.isfinite(value)
+    return finite & (np.frexp(np.where(finite, value, 0.0))[0] * 2**_SHORT % 1 != 0)
 
 
 @dataclass(frozen=True)

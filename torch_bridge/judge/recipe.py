@@ -69,7 +69,7 @@ def ideal_step(
         clip: None, or ``arguments`` of torch's clipping function and the ``order`` of the parameters.
         params: name -> array of any floating dtype, all parameters.
         buffers: name -> array, those that have started.
-        gradients: name -> array; a parameter without one rests, and is left out of the result.
+        gradients: name -> array; a parameter without one is not updated, and is left out of the result.
 
     Returns:
         phase -> name -> `Ideal`; ``"clip"`` only with ``clip``, ``"momentum"`` only for parameters that have it, and

@@ -104,7 +104,7 @@ def told_recipe(
     named: "Sequence[tuple[str, torch.Tensor]]",
     steps_per_epoch: int,
 ) -> dict[str, Any]:
-    """Return what is told of a recipe, see `recipe_as_data`; what has no equivalent is named under ``"untranslated"``.
+    """Return a recipe as data, see `recipe_as_data`; what has no equivalent is named under ``"untranslated"``.
 
     Args:
         optimizer: of the run.

@@ -151,8 +151,8 @@ class Replay:
                 values[phase] = np.asarray(value)
             else:
                 for name, array in self._weights.to_torch(value).items():
-                    rests = gradients is not None and name not in gradients and phase not in ("parameter", "average")
-                    if not rests and (phase != "momentum" or bool(started.get(name, True))):
+                    absent = gradients is not None and name not in gradients and phase not in ("parameter", "average")
+                    if not absent and (phase != "momentum" or bool(started.get(name, True))):
                         values[f"{phase}/{name}"] = array
         return values
 

@@ -8,7 +8,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from torch_bridge.judge.constants import MOST, fit
+from torch_bridge.judge.constants import MOST, Constants, fit
 from torch_bridge.judge.findings import HELD
 
 N, LENGTH, WIDTH = 24, 5, 8
@@ -144,3 +144,16 @@ def test_what_one_constant_explains_is_not_blamed_on_a_tiny_one(seed):
     found = fit(evaluate, at(2e-8), {"gradient/w": 1e-13}, {(1.0, "first"): 0, (2.0, "second"): 1})
     assert found.moves[third] == pytest.approx(2e-8, rel=1e-5)
     assert found.largest < HELD
+
+
+def test_arrays_of_short_numbers_do_not_move():
+    """A one-hot table was not rounded, so that no difference is put down to its rounding."""
+    with jax.enable_x64(True):
+        moved = Constants(np.zeros(64), 1e-3, jax.random.key(0))
+        for table in (np.eye(3, dtype="f"), np.array([0.0, -np.inf, 0.5], "f")):
+            assert (np.asarray(moved.moved(jnp.asarray(table, "d"), table, "")) == table).all()
+        assert moved.arrays == 0
+        table = np.array([1.0, 0.1, np.inf], "f")
+        after = np.asarray(moved.moved(jnp.asarray(table, "d"), table, ""))
+    assert moved.arrays == 1
+    assert (after == table).tolist() == [True, False, True]
