@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch_bridge.demo import FAULTS, run
 from torch_bridge.demo.run import N_PROGRESS
 from torch_bridge.demo.show import render_demo
-from torch_bridge.parity.trace import Trace
 from torch_bridge.render.json import write_json
+from torch_bridge.trace.trace import Trace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

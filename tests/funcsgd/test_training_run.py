@@ -27,8 +27,8 @@ from torch_bridge.data import DataLoader
 from torch_bridge.data.traced import shuffled_epoch
 from torch_bridge.demo import golden
 from torch_bridge.demo import recipe as demo
-from torch_bridge.parity.envelope import distance
 from torch_bridge.random import traced
+from torch_bridge.replaying.envelope import distance
 
 TOTAL = EPOCHS * STEPS
 

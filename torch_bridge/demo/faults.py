@@ -25,7 +25,7 @@ from torch_bridge.demo.recipe import (
     named,
     order,
 )
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 
 @dataclass(frozen=True)

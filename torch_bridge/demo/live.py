@@ -18,8 +18,8 @@ from torch_bridge.demo.recipe import (
     SEED,
     WEIGHT_DECAY,
 )
-from torch_bridge.parity.record import record
-from torch_bridge.parity.trace import Array
+from torch_bridge.recording.record import record
+from torch_bridge.trace.trace import Array
 
 
 class LiveRun:

@@ -10,7 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import funcsgd
 from torch_bridge import data, init, random
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 SEED = 0
 LAYERS = (64, 32, 10)

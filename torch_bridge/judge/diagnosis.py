@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
-from torch_bridge.parity.report import Comparison
-from torch_bridge.parity.trace import Trace
+from torch_bridge.trace.trace import Trace
 
 
 @dataclass

@@ -7,8 +7,8 @@ import numpy as np
 
 from torch_bridge.judge.findings import HELD, unit_roundoff
 from torch_bridge.judge.report import Difference
-from torch_bridge.parity.replay import indices_of
-from torch_bridge.parity.trace import SCALARS, Array, Trace, name_of, phase_of
+from torch_bridge.replaying.replay import indices_of
+from torch_bridge.trace.trace import SCALARS, Array, Trace, name_of, phase_of
 
 _CONSTANTS = {"learning_rate": "lr", "momentum_in_force": "momentum", "weight_decay_in_force": "weight_decay"}
 

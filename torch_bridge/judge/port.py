@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from torch_bridge.judge.compare import compare
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.hazards import hazards_of
@@ -18,11 +19,10 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
-from torch_bridge.parity.envelope import distance
-from torch_bridge.parity.replay import Replay, indices_of
-from torch_bridge.parity.report import compare
-from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
+from torch_bridge.replaying.envelope import distance
+from torch_bridge.replaying.replay import Replay, indices_of
+from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase, phase_of
 from torch_bridge.translate.weights import Weights, same_weights
 
 LARGE = 2**28

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 from torch_bridge.translate.clip_grad import clipping_call
 
 Columns: TypeAlias = dict[str, Array]

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
-from torch_bridge.parity.report import Comparison
-from torch_bridge.parity.trace import PHASES, Trace
+from torch_bridge.trace.trace import PHASES, Trace
 
 Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different"]
 """`bitwise`: equal in every bit. `same function`: equal in float64, and computed about as precisely as torch does.
@@ -34,7 +34,7 @@ class Difference:
 
     Attributes:
         step: from 0.
-        phase: one of `torch_bridge.parity.trace.PHASES`.
+        phase: one of `torch_bridge.trace.trace.PHASES`.
         name: the layer, parameter or group by its torch name; empty for the loss.
         index: the element furthest off, in torch's layout.
         torch: torch's value there, in float64 where there is a twin.

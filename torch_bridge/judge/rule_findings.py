@@ -8,7 +8,7 @@ import numpy as np
 from torch_bridge.judge.findings import HELD, SPARE, norm, unit_roundoff
 from torch_bridge.judge.least_squares import fitted
 from torch_bridge.judge.recipe import Columns, Ideal
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 _PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "lr": "learning_rate"}
 

@@ -20,8 +20,8 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.recipe import Constants, Ideal, ideal_step
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
-from torch_bridge.parity.steps import phases_of
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase
+from torch_bridge.replaying.steps import phases_of
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.states import momentum_buffers, nodes_of, with_averages, with_momentum_buffers
 from torch_bridge.translate.weights import Weights
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from torch_bridge.parity.sentence import describe
+from torch_bridge.judge.bits_sentence import describe
 
 if TYPE_CHECKING:
     from torch_bridge.judge.hazards import Hazard

@@ -10,8 +10,8 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
 from torch_bridge.judge.widening import Reading, widened
-from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Trace, in_phase
+from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.trace import Trace, in_phase
 from torch_bridge.translate.weights import Weights
 
 _CALLS = ("jit", "pjit", "closed_call")

@@ -30,7 +30,7 @@ from tests.torch_bridge.data.two_processes import (
 from torch_bridge import init, random
 from torch_bridge.data import DataLoader, DistributedSampler
 from torch_bridge.demo.recipe import loss_fn
-from torch_bridge.parity.replay import Replay
+from torch_bridge.replaying.replay import Replay
 
 DEVICES = 8
 RUNS = ("sharded", "averaged", "summed")

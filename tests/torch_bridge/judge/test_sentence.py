@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from torch_bridge.judge.bits_sentence import comparison_sentence, describe
+from torch_bridge.judge.compare import Comparison, PhaseRow
+from torch_bridge.judge.differences import Difference as Bits
 from torch_bridge.judge.report import Difference, Precision, Report
 from torch_bridge.judge.sentence import sentence
-from torch_bridge.parity.compare import Difference as Bits
-from torch_bridge.parity.report import Comparison, PhaseRow
-from torch_bridge.parity.sentence import comparison_sentence, describe
 
 
 def test_each_verdict_in_one_sentence():
