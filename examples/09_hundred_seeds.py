@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcsgd import BatchOrder, train
+from funcsgd import train
+from funcsgd.training import BatchOrder
 from torch_bridge import init, random
 from torch_bridge.data import DataLoader
 from torch_bridge.data.traced import shuffled_epoch

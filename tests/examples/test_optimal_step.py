@@ -11,7 +11,7 @@ import torch
 
 import funcsgd
 from tests.examples.run_without import printed
-from tests.funcsgd.torch_runs import differing_bits
+from tests.support.torch_runs import differing_bits
 from torch_bridge.square_root import torch_root
 
 LINE = re.compile(r"Direction for (\S+): (\S+)")

@@ -7,9 +7,9 @@ import torch
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import funcsgd
-from tests.funcsgd import drives
-from tests.funcsgd.optimizers.adam_runs import RULES as ADAM_RULES
-from tests.funcsgd.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
+from tests.support import drives
+from tests.support.adam_runs import RULES as ADAM_RULES
+from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
 RULES = {"sgd": (funcsgd.sgd, torch.optim.SGD), **ADAM_RULES}

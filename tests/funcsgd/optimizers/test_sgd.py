@@ -8,8 +8,8 @@ import torch
 from torch.testing._internal.common_optimizers import optim_db
 
 import funcsgd
-from tests.funcsgd import drives
-from tests.funcsgd.torch_runs import (
+from tests.support import drives
+from tests.support.torch_runs import (
     IMPLEMENTATIONS,
     by_step,
     differing_bits,
