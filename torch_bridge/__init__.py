@@ -17,13 +17,13 @@ from torch_bridge.replaying.restore import restore as restore
 from torch_bridge.square_root import UnknownRoot as UnknownRoot
 from torch_bridge.square_root import torch_root as torch_root
 from torch_bridge.trace.trace import Trace as Trace
+from torch_bridge.translate.build import Translated as Translated
 from torch_bridge.translate.explain import Explanation as Explanation
 from torch_bridge.translate.explain import explain as explain
+from torch_bridge.translate.from_torch import from_torch as from_torch
 from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch
-from torch_bridge.translate.optim import Translated as Translated
-from torch_bridge.translate.recipe import TorchState as TorchState
-from torch_bridge.translate.recipe import from_torch as from_torch
-from torch_bridge.translate.recipe import to_torch as to_torch
+from torch_bridge.translate.to_torch import TorchState as TorchState
+from torch_bridge.translate.to_torch import to_torch as to_torch
 from torch_bridge.translate.weights import Weights as Weights
 from torch_bridge.translate.weights import linear_weights as linear_weights
 

@@ -59,7 +59,7 @@ class LiveRun:
             self.optimizer,
             loader=self.loader,
             average=self.average,
-            clipped={"max_norm": MAX_NORM},
+            clip={"max_norm": MAX_NORM},
             digest_every=digest_every,
         )
         self.seconds = 0.0

@@ -4,20 +4,17 @@ import contextlib
 import platform
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from torch_bridge.recording.optimizer_view import OptimizerView
-from torch_bridge.trace.trace import Array, name_of, phase_of
-from torch_bridge.translate.recipe_data import recipe_as_data
-from torch_bridge.translate.scheduler_progress import as_list
-
-if TYPE_CHECKING:
-    import torch
-    from torch.optim.lr_scheduler import LRScheduler
-    from torch.optim.swa_utils import AveragedModel
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array
+from torch_bridge.translate.recipe import Recipe
+from torch_bridge.translate.recipe_data import recipe_to_data
 
 
 class Header:
@@ -28,12 +25,12 @@ class Header:
             a warning, too.
     """
 
-    def __init__(self, view: OptimizerView, recipe: Mapping[str, Any]) -> None:
+    def __init__(self, view: OptimizerView, recipe: Recipe) -> None:
         """Describe a run at its beginning.
 
         Args:
             view: of its optimizer.
-            recipe: what `told_recipe` returns.
+            recipe: what it trains with.
         """
         import torch
 
@@ -46,20 +43,25 @@ class Header:
                 "cpu_capability": torch.backends.cpu.get_cpu_capability(),
                 "threads": torch.get_num_threads(),
             },
-            "optimizer": type(view.optimizer).__name__,
-            **recipe,
+            "numbers": [number.quantity for number in view.adapter.numbers],
         }
+        self._recipe = recipe
         self.describe(view)
 
     def describe(self, view: OptimizerView) -> None:
         """Describe the groups and parameters as they are now; what was said of earlier groups stays."""
-        groups = self.data.setdefault("groups", [])
-        for index, (names, values) in enumerate(view.groups()):
-            if index == len(groups):
-                groups.append({**values, "names": names})
-            groups[index]["names"] = names
+        groups = list(self._recipe.groups)
+        for index, group in enumerate(view.groups()):
+            groups[index : index + 1] = [replace(groups[index], names=group.names) if index < len(groups) else group]
+        self._recipe = self._recipe.with_groups(tuple(groups))
+        self.data["recipe"] = recipe_to_data(self._recipe)
+        self.describe_state(view)
         self.data["shapes"] = {name: list(p.shape) for _, name, p in view.parameters()}
         self.data["dtypes"] = {name: str(p.dtype).removeprefix("torch.") for _, name, p in view.parameters()}
+
+    def describe_state(self, view: OptimizerView) -> None:
+        """Note what the optimizer is known to compute and to hold by now."""
+        self.data["quantities"], self.data["state"] = list(view.adapter.quantities), list(view.adapter.state)
 
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""
@@ -94,43 +96,3 @@ def _frames_to_the_script() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "torch_bridge"):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def told_recipe(
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "LRScheduler | Sequence[LRScheduler] | None",
-    average: "AveragedModel | None",
-    clip: Mapping[str, Any] | None,
-    named: "Sequence[tuple[str, torch.Tensor]]",
-    steps_per_epoch: int,
-) -> dict[str, Any]:
-    """Return a recipe as data, see `recipe_as_data`; what has no equivalent is named under ``"untranslated"``.
-
-    Args:
-        optimizer: of the run.
-        scheduler: as it was given to `record`.
-        average: likewise.
-        clip: likewise.
-        named: the model's parameters.
-        steps_per_epoch: see `record`.
-    """
-    parts: dict[str, Any] = {"scheduler": scheduler, "average": average, "clip": clip}
-    left: list[str] = []
-
-    def told(**given: Any) -> dict[str, Any]:
-        scheduler, average, clip = (given.get(part) for part in ("scheduler", "average", "clip"))
-        return recipe_as_data(optimizer, scheduler, average, clip, named, steps_per_epoch)
-
-    for part, value in parts.items():
-        try:
-            told(**{part: value})
-        except Exception as error:  # it is recorded all the same
-            kinds = ", ".join(type(each).__name__ for each in as_list(value)) if part == "scheduler" else part
-            left.append(f"{kinds}: {error}")
-            parts[part] = None
-    try:
-        data = told(**parts)
-    except Exception as error:
-        left.append(str(error))
-        data = {"schedulers": [], "average": None, "clip": None, "explanation": ""}
-    return {**data, "untranslated": left} if left else data

@@ -1,16 +1,24 @@
 """What an optimizer shows: its parameters by name, their gradients as it uses them, its state."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_bridge.trace.phases import FIRST, LAST
 from torch_bridge.trace.trace import Array
-from torch_bridge.translate.optim import group_hyperparameters, parameter_names
+from torch_bridge.translate.optimizers import adapter_of
+from torch_bridge.translate.parameters import parameter_names
+from torch_bridge.translate.read import read_groups
+from torch_bridge.translate.recipe import Group
 from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
     import torch
+
+RESERVED = (*FIRST, *LAST)
+"""Names that keys of an optimizer's state must not have in a trace."""
 
 
 class OptimizerView:
@@ -18,23 +26,21 @@ class OptimizerView:
 
     Attributes:
         optimizer: what it reads.
+        adapter: of its class; of an unknown one the keys of its state are found as they appear.
     """
 
     def __init__(self, optimizer: "torch.optim.Optimizer", model: "torch.nn.Module") -> None:
         """Find the names.
 
         Args:
-            optimizer: a ``torch.optim.SGD``.
+            optimizer: any torch optimizer.
             model: its ``named_parameters()`` name the parameters, unless the optimizer has names of its own.
 
         Raises:
-            TypeError: the optimizer is not torch.optim.SGD.
+            TypeError: it is no optimizer.
             ValueError: the optimizer has a parameter that the model lacks.
         """
-        import torch
-
-        if type(optimizer) is not torch.optim.SGD:
-            raise TypeError(f"record watches torch.optim.SGD, but got {type(optimizer).__name__}")
+        self.adapter = adapter_of(optimizer)
         self.optimizer = optimizer
         self._model = model
         self._names = parameter_names(optimizer, model.named_parameters())
@@ -47,12 +53,9 @@ class OptimizerView:
             for name, parameter in zip(names, group["params"], strict=False):
                 yield group, name, parameter
 
-    def groups(self) -> list[tuple[list[str], dict[str, Any]]]:
+    def groups(self) -> list[Group]:
         """Return the names and the hyperparameters of each group."""
-        return [
-            (names, group_hyperparameters(group))
-            for names, group in zip(self._names, self.optimizer.param_groups, strict=False)
-        ]
+        return read_groups(self.optimizer, self._names, self.adapter)
 
     def grown(self) -> list[str]:
         """Return the names of the parameters that were added to the optimizer since this was last asked."""
@@ -75,27 +78,38 @@ class OptimizerView:
             ]
 
     def state(self) -> dict[str, Array]:
-        """Return the parameters and the momentum buffers that exist, by key."""
+        """Return the parameters, and what the optimizer holds for each of them, by key."""
         state = {f"parameter/{name}": to_numpy(parameter) for _, name, parameter in self.parameters()}
         for _, name, parameter in self.parameters():
-            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                state[f"momentum/{name}"] = to_numpy(dense(buffer))
+            for key, entry in self.optimizer.state.get(parameter, {}).items():
+                if (array := _as_array(entry)) is not None and self._is_state(key):
+                    state[f"{key}/{name}"] = array
         return state
 
+    def _is_state(self, key: str) -> bool:
+        """Whether a key of the optimizer's state is recorded; of an unknown optimizer every one is."""
+        if key in self.adapter.state:
+            return True
+        if self.adapter.rule is not None or key in RESERVED or "/" in key:
+            return False
+        adapter = self.adapter
+        self.adapter = replace(adapter, state=(*adapter.state, key), quantities=(*adapter.quantities, key))
+        return True
+
     def quantities(self, unclipped: dict[str, Array] | None, say: Callable[[str], None]) -> dict[str, Array]:
-        """Return what the optimizer is about to use: rates, momenta in force, gradients, with weight decay.
+        """Return what the optimizer is about to use: its numbers, gradients, and what it computes of them first.
 
         Args:
             unclipped: the gradients as ``backward()`` left them, by name, where a script changes them afterwards.
-            say: is told in a sentence what is recorded otherwise than it is.
+            say: takes a sentence on what is recorded otherwise than it is.
         """
         import torch
 
         values: dict[str, Array] = {}
         for index, group in enumerate(self.optimizer.param_groups):
-            values[f"learning_rate/{index}"] = np.asarray(float(group["lr"]))
-            values[f"momentum_in_force/{index}"] = np.asarray(float(group["momentum"]))
+            for number in self.adapter.numbers:
+                if number.option in group:
+                    values[f"{number.quantity}/{index}"] = np.asarray(float(number.of(group)))
         for group, name, parameter in self.parameters():
             if parameter.grad is None:
                 continue
@@ -107,9 +121,8 @@ class OptimizerView:
                 if unclipped is not None:
                     values[f"clip/{name}"] = values[f"gradient/{name}"]
                     values[f"gradient/{name}"] = unclipped.pop(name, values[f"gradient/{name}"])
-                if group["weight_decay"] != 0:
-                    signed = -gradient if group["maximize"] else gradient
-                    values[f"weight_decay/{name}"] = to_numpy(signed.add(parameter, alpha=group["weight_decay"]))
+                for quantity, value in self.adapter.shown(group, parameter, gradient).items():
+                    values[f"{quantity}/{name}"] = to_numpy(value)
         return values
 
     def is_skipping(self) -> bool:
@@ -126,3 +139,10 @@ class OptimizerView:
 def dense(tensor: "torch.Tensor") -> "torch.Tensor":
     """Return a tensor that is not sparse."""
     return tensor.to_dense() if tensor.is_sparse else tensor
+
+
+def _as_array(entry: Any) -> Array | None:
+    """A value of an optimizer's state as an array; None for what is neither a tensor nor a number."""
+    if hasattr(entry, "detach"):
+        return to_numpy(dense(entry))
+    return np.asarray(entry) if isinstance(entry, int | float) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_bridge.recording.header import Header, told_recipe
+from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import hear_average, hear_metric
 from torch_bridge.recording.optimizer_view import OptimizerView
 from torch_bridge.recording.patch import unheard
@@ -15,7 +15,10 @@ from torch_bridge.recording.scaler import ScalerSteps
 from torch_bridge.recording.step_watch import StepWatch
 from torch_bridge.recording.twins import Twins
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.translate.parameters import tied_parameters
+from torch_bridge.translate.read import read_recipe
 from torch_bridge.translate.scheduler_progress import as_list
 from torch_bridge.translate.tensors import to_numpy
 
@@ -28,7 +31,7 @@ class Recorder:
     """Hooks on an optimizer, and the steps they have seen; made by `record`.
 
     Attributes:
-        before: parameters and momentum buffers as the latest step found them.
+        before: parameters and optimizer state as the latest step found them.
         latest: the latest step's quantities, see `torch_bridge.trace.trace.Step`.
     """
 
@@ -41,16 +44,23 @@ class Recorder:
         loader: "torch.utils.data.DataLoader[Any] | None" = None,
         scheduler: "LRScheduler | Sequence[LRScheduler] | None" = None,
         average: "torch.optim.swa_utils.AveragedModel | None" = None,
-        clipped: bool | Mapping[str, Any] = False,
+        clip: bool | Mapping[str, Any] = False,
         steps_per_epoch: int = 1,
         digest_every: int | None = None,
         twins: Twins | bool = True,
     ) -> None:
         """Attach the hooks; the arguments are those of `record`."""
         self._view = OptimizerView(optimizer, model)
-        clip = clipped if isinstance(clipped, Mapping) else None
-        named = list(model.named_parameters())
-        self._header = Header(self._view, told_recipe(optimizer, scheduler, average, clip, named, steps_per_epoch))
+        recipe = read_recipe(
+            optimizer,
+            scheduler,
+            average,
+            clip=clip if isinstance(clip, Mapping) else None,
+            named_parameters=model.named_parameters(),
+            steps_per_epoch=steps_per_epoch,
+            tied=tied_parameters(model),
+        )
+        self._header = Header(self._view, recipe)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # what the step under way has shown so far
@@ -68,7 +78,7 @@ class Recorder:
             lambda: self._step,
             loader=loader,
             criterion=criterion,
-            clipped=bool(clipped),
+            clipped=bool(clip),
             twins=Twins() if twins is True else twins or None,
         )
         self._attach(model, optimizer, scheduler, average)
@@ -237,10 +247,11 @@ class Recorder:
             return
         stepped = {name for name, parameter in self._named() if parameter.grad is not None}
         after = self._view.state()
-        # torch leaves the buffer of a parameter without a gradient alone; it did nothing, so the step shows nothing.
+        # torch leaves the state of a parameter without a gradient alone; it did nothing, so the step shows nothing.
         self._pending.update(
-            {key: value for key, value in after.items() if key.startswith("parameter/") or key[9:] in stepped}
+            {key: value for key, value in after.items() if phase_of(key) == "parameter" or name_of(key) in stepped}
         )
+        self._header.describe_state(self._view)
         self.latest, self._pending = self._pending, {}
         self._open, self._ready = True, False
         self._watch.before_step(self._step)

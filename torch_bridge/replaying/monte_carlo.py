@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 from jax.extend.core import primitives as p
 
-from funcsgd.double import doubles
+from funcsgd.arithmetic.float64_words import doubles
 
 # Operations without a rounding of their own: they move, compare, select or negate. Everything else that yields
 # floating point is taken to round; to move an exact result by an ulp too is a lesser fault than to miss a rounding.

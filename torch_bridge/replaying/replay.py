@@ -12,16 +12,21 @@ import optax
 from torch_bridge.replaying.distinct import compiled
 from torch_bridge.replaying.envelope import Envelope, distance, one_ulp
 from torch_bridge.replaying.monte_carlo import shaken
-from torch_bridge.replaying.steps import Carry, StepFunction, compiled_step, optax_step
+from torch_bridge.replaying.steps import Carry, StepFunction, compiled_step, observed_of, optax_step
 from torch_bridge.trace.builder import TraceBuilder
-from torch_bridge.trace.trace import SCALARS, Array, Step, Trace, in_phase, phase_of
-from torch_bridge.translate.states import with_averages, with_momentum_buffers
+from torch_bridge.trace.phases import phase_of
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
+from torch_bridge.translate.optimizers import Adapter
+from torch_bridge.translate.states import with_averages, with_torch_state
 from torch_bridge.translate.weights import Weights, same_weights
 
 Drive: TypeAlias = Literal["update", "resync", "free"]
 """How a replay is driven: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
 
 DRIVES: tuple[Drive, ...] = get_args(Drive)
+
+_WHOLE = ("loss", "data")  # quantities of the whole step
+_SCALARS = ("step", "started")  # one number for each parameter
 
 
 class Replay:
@@ -38,6 +43,7 @@ class Replay:
         initial: Step,
         tx: optax.GradientTransformation | None = None,
         *,
+        header: Mapping[str, Any],
         drive: Drive,
         loss_fn: Callable[[Any, Any], jax.Array] | None = None,
         weights: Weights | None = None,
@@ -47,22 +53,22 @@ class Replay:
         shadows: int = 0,
         digest_every: int | None = None,
     ) -> None:
-        """Prepare a replay; the arguments are those of `replay`, ``initial`` is the trace's."""
+        """Prepare a replay; the arguments are those of `replay`, ``initial`` and ``header`` the trace's."""
         _check(drive, tx, loss_fn, step)
-        self._drive = drive
+        self._drive, self._observed = drive, observed_of(header)
+        self._numbers = tuple(header.get("numbers", ("learning_rate",)))
         self._weights = weights or same_weights(in_phase(initial, "parameter"))
         self._gives_metric = tx is not None
         if tx is not None:
             params = self._weights.to_jax(in_phase(initial, "parameter"))
-            buffers = self._weights.to_jax(in_phase(initial, "momentum"), partial=True)
             if opt_state is None:
-                opt_state = with_momentum_buffers(tx.init(params), params, buffers)
+                opt_state = self._with_torchs(tx.init(params), params, initial)
             state = (params, opt_state)
             loss_fn = None if drive == "update" else loss_fn
-            step = optax_step(tx, loss_fn)
+            step = optax_step(tx, loss_fn, self._observed)
         assert step is not None  # _check saw to it
         self.state = state
-        self._step = compiled(step) if tx is None else compiled_step(tx, loss_fn)
+        self._step = compiled(step) if tx is None else compiled_step(tx, loss_fn, self._observed)
         self._shadow_step = jax.jit(jax.vmap(shaken(step), in_axes=(0, 0, None)))
         self._shadows = shadows
         self._shadow_states = _copies(state, shadows) if shadows else None
@@ -74,6 +80,7 @@ class Replay:
             {
                 "side": "jax",
                 "drive": drive,
+                **{key: header[key] for key in ("quantities", "numbers", "state") if key in header},
                 "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
                 "platform": {"machine": platform.machine(), "backend": jax.default_backend()},
             },
@@ -95,11 +102,7 @@ class Replay:
             batch = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         if self._drive == "resync":
             params = self._weights.to_jax(in_phase(before, "parameter"))
-            buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
-            opt_state = with_momentum_buffers(self.state[1], params, buffers)
-            if averages := in_phase(before, "average"):
-                opt_state = with_averages(opt_state, self._weights.to_jax(averages))
-            self.state = (params, opt_state)
+            self.state = (params, self._with_torchs(self.state[1], params, before))
         if self._gives_metric:
             batch = (batch, recorded.get("metric"))
         state, start = self.state, time.perf_counter()
@@ -112,6 +115,9 @@ class Replay:
         self._calls += 1
         self.builder.append(values)
         return values
+
+    def _with_torchs(self, opt_state: optax.OptState, params: Any, before: Step) -> optax.OptState:
+        return with_state_before(opt_state, params, before, self._observed.adapter, self._weights)
 
     def trace(self) -> Trace:
         """Return the trace of the steps so far, with the rounding envelope if there are shadows."""
@@ -139,22 +145,63 @@ class Replay:
     def _named(self, observed: Mapping[str, Any]) -> dict[str, Array]:
         """Flatten what a step observed: ``phase/name`` -> array in torch's layout."""
         values: dict[str, Array] = {}
-        gradients = self._weights.to_torch(observed["gradient"]) if "gradient" in observed else None
-        started = self._weights.to_torch(observed["started"]) if "started" in observed else {}
+        trees = {phase: value for phase, value in observed.items() if phase not in (*self._numbers, *_WHOLE)}
+        named = {phase: self._in_torchs(phase, tree, observed) for phase, tree in trees.items()}
+        started, state = named.pop("started", {}), self._observed.state
         for phase, value in observed.items():
-            if phase == "started":
-                continue
-            if phase in SCALARS:
+            if phase in self._numbers:
                 numbers = value if isinstance(value, list | tuple) else [value]
                 values |= {f"{phase}/{i}": np.asarray(number) for i, number in enumerate(numbers)}
-            elif phase in ("loss", "data"):
+            elif phase in _WHOLE:
                 values[phase] = np.asarray(value)
             else:
-                for name, array in self._weights.to_torch(value).items():
-                    absent = gradients is not None and name not in gradients and phase not in ("parameter", "average")
-                    if not absent and (phase != "momentum" or bool(started.get(name, True))):
+                for name, array in named.get(phase, {}).items():
+                    absent = name not in named.get("gradient", {name}) and phase not in ("parameter", "average")
+                    if not absent and (phase not in state or bool(started.get(name, True))):
                         values[f"{phase}/{name}"] = array
         return values
+
+    def _in_torchs(self, phase: str, tree: Any, observed: Mapping[str, Any]) -> dict[str, Array]:
+        """A tree by torch's names, in torch's layout; of the scalars beside each parameter one value each."""
+        if phase not in _SCALARS:
+            return self._weights.to_torch(tree)
+        # Scalars have no layout to be moved by: each is spread over its parameter, moved, and taken up again.
+        structure: Any = jax.tree.structure(observed["parameter"])
+        leaves = jax.tree.leaves(observed["parameter"])
+        spread = [
+            None if scalar is None else np.broadcast_to(np.asarray(scalar), np.shape(leaf))
+            for scalar, leaf in zip(structure.flatten_up_to(tree), leaves, strict=True)
+        ]
+        moved = self._weights.to_torch(jax.tree.unflatten(structure, spread))
+        return {name: np.asarray(array.flat[0]) for name, array in moved.items() if array.size}
+
+
+def with_state_before(
+    opt_state: optax.OptState, params: Any, before: Step, adapter: Adapter, weights: Weights
+) -> optax.OptState:
+    """Return a state with what torch's optimizer held before a step, and torch's averages.
+
+    Args:
+        opt_state: any optax state.
+        params: torch's parameters before the step, on the JAX side.
+        before: torch's state before it, see `Trace.before`.
+        adapter: of torch's optimizer.
+        weights: how parameters lie.
+    """
+    values = {key: weights.to_jax(in_phase(before, key), partial=True) for key in adapter.state if key not in _SCALARS}
+    if "step" in adapter.state:
+        steps = {
+            name: np.broadcast_to(step, np.shape(before[f"parameter/{name}"]))
+            for name, step in in_phase(before, "step").items()
+        }
+        spread = weights.to_jax(steps, partial=True)
+        values["step"] = jax.tree.map(
+            lambda leaf: None if leaf is None else np.ravel(leaf)[:1].sum(), spread, is_leaf=lambda leaf: leaf is None
+        )
+    opt_state = with_torch_state(opt_state, params, adapter, values)
+    if averages := in_phase(before, "average"):
+        opt_state = with_averages(opt_state, weights.to_jax(averages))
+    return opt_state
 
 
 def replay(
@@ -208,8 +255,8 @@ def replay(
         raise ValueError(f"shadows must be 0, or at least 2 to measure a spread, but got {shadows}")
     batch_of = batches_of(data)
     side = Replay(
-        trace.initial, tx, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state, step=step, state=state,
-        shadows=shadows, digest_every=digest_every,
+        trace.initial, tx, header=trace.static, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state,
+        step=step, state=state, shadows=shadows, digest_every=digest_every,
     )  # fmt: skip
     for t in range(trace.n_steps):
         recorded = trace.step(t)

@@ -1,6 +1,6 @@
 """What a digested trace left out, rebuilt from its gradients and proved by its digests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +9,14 @@ import numpy as np
 import optax
 
 import funcsgd
+from funcsgd.averages import with_average
 from torch_bridge.replaying.replay import replay
-from torch_bridge.trace.trace import Trace, phase_of
-from torch_bridge.translate.clip_grad import clipping_from_torch
-from torch_bridge.translate.optim import HYPERPARAMETERS
+from torch_bridge.trace.phases import phase_of
+from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.translate.build import build_average, build_clip, build_rule
+from torch_bridge.translate.optimizers import Number, adapter_named
+from torch_bridge.translate.recipe import AverageCall, Clip
+from torch_bridge.translate.recipe_data import recorded_recipe
 
 
 def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Trace:
@@ -23,7 +27,7 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
         tx: the rule that torch followed; None takes `recorded_rule`.
 
     Returns:
-        The trace, with every parameter and every buffer in full.
+        The trace, with every parameter and every tensor of the optimizer's state in full.
 
     Raises:
         ValueError: a rebuilt value does not have the recorded digest, so this backend (see `funcsgd.exactness`) or
@@ -34,8 +38,8 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
         for key in (key for key in trace.keys if key in trace.digests):
             if rebuilt.has(key, t) and not trace.same_bits(rebuilt, key, t):
                 raise ValueError(
-                    f"{key} rebuilt at step {t} has not the digest that torch's value had: the rule is not the "
-                    f"recorded one, or bits cannot be promised here ({funcsgd.exactness()})"
+                    f"{key} rebuilt at step {t} does not match the recorded digest: the rule is not the recorded one, "
+                    f"or bits cannot be promised here ({funcsgd.exactness()})"
                 )
     left = [key for key in trace.digests if key not in rebuilt.steps]  # what the rule does not show stays digested
     steps = {**trace.steps, **{key: rebuilt.steps[key] for key in trace.digests if key not in left}}
@@ -44,45 +48,36 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
 
 
 def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
-    """Return the rule that a trace of torch.optim.SGD followed, its learning rates and momenta read from the trace."""
+    """Return the rule that a recorded run followed, its numbers read from the trace, step by step.
 
-    def scheduled(phase: str, index: int) -> Callable[[jax.Array], jax.Array]:
-        table = np.asarray(trace.steps[f"{phase}/{index}"])
-        return lambda count: jax.numpy.asarray(table)[jax.numpy.minimum(count, len(table) - 1)]
-
-    groups = []
-    for index, group in enumerate(trace.static["groups"]):
-        momenta = trace.steps.get(f"momentum_in_force/{index}", np.array([group["momentum"]]))
-        constant = bool((momenta == momenta[0]).all())
-        momentum = float(momenta[0]) if constant else scheduled("momentum_in_force", index)
-        groups.append({**group, "momentum": momentum, "lr": scheduled("learning_rate", index)})
-    rule = rule_of(groups, trace.static.get("clip"))
+    Raises:
+        TypeError: its optimizer has no rule here.
+        ValueError: the trace holds no recipe, or the run's square root cannot be had here.
+    """
+    recipe = recorded_recipe(trace.static)
+    overrides = [_numbers(trace, recipe.optimizer, index) for index in range(len(recipe.groups))]
+    rule = build_rule(recipe, overrides)
+    if isinstance(recipe.clip, Clip):
+        rule = optax.chain(build_clip(recipe.clip), rule)
     every_step = all(
         trace.has(key, t) for key in trace.steps if phase_of(key) == "average" for t in range(trace.n_steps)
     )
-    if (average := trace.static.get("average")) is None or not every_step:
-        return rule
-    options = {key: value for key, value in average.items() if key != "name"}
-    return funcsgd.with_average(rule, getattr(funcsgd, average["name"])(**options))
+    if isinstance(recipe.average, AverageCall) and every_step:
+        return with_average(rule, build_average(recipe.average))
+    return rule
 
 
-def rule_of(
-    groups: Sequence[Mapping[str, Any]], clip: Mapping[str, Any] | None
-) -> optax.GradientTransformationExtraArgs:
-    """Return torch's rule for a recipe.
+def _numbers(trace: Trace, optimizer: str, index: int) -> dict[Number, Any]:
+    """What a group's numbers were at each step: one that changed as a schedule."""
+    found: dict[Number, Any] = {}
+    for number in adapter_named(optimizer).numbers:
+        values = trace.steps.get(f"{number.quantity}/{index}")
+        if values is not None and number.scheduled:
+            constant = bool((values == values[0]).all())
+            found[number] = float(values[0]) if constant else _read(values)
+    return found
 
-    Args:
-        groups: for each parameter group torch's hyperparameters (numbers, arrays, or schedules for ``lr`` and
-            ``momentum``) and ``names``, the parameters in it.
-        clip: None, or how gradients are clipped: ``arguments`` of torch's function and the ``order`` of the parameters.
-    """
-    rules: dict[int, optax.GradientTransformationExtraArgs] = {}
-    labels: dict[str, int] = {}
-    for index, group in enumerate(groups):
-        options = {key: group[key] for key in HYPERPARAMETERS}
-        rules[index] = funcsgd.sgd(options.pop("lr"), **options)
-        labels |= dict.fromkeys(group["names"], index)
-    rule = optax.partition(rules, labels)
-    if clip is None:
-        return rule
-    return optax.chain(clipping_from_torch(clip["arguments"], clip["order"]), rule)
+
+def _read(table: Array) -> Callable[[jax.Array], jax.Array]:
+    table = np.asarray(table)
+    return lambda count: jax.numpy.asarray(table)[jax.numpy.minimum(count, len(table) - 1)]

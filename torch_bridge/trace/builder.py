@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.trace.digest import digest
-from torch_bridge.trace.trace import Array, Step, Trace, name_of, phase_of
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Step, Trace
 
 
 class TraceBuilder:

@@ -16,28 +16,7 @@ import safetensors.numpy
 
 from torch_bridge.files import write_whole
 from torch_bridge.trace.digest import digest
-
-PHASES = (
-    "data",
-    "forward",
-    "loss",
-    "gradient",
-    "clip",
-    "weight_decay_in_force",
-    "weight_decay",
-    "momentum_in_force",
-    "momentum",
-    "first_moment",
-    "second_moment",
-    "metric",
-    "learning_rate",
-    "parameter",
-    "average",
-)
-"""The phases of a step in causal order; a difference belongs to the first one that shows it. "momentum" are the
-buffers, "momentum_in_force" and "weight_decay_in_force" the factors, which a schedule may set; the moments are those of
-Adam and its kin, which a replay shows; "metric" is what a ReduceLROnPlateau was last given.
-"""
+from torch_bridge.trace.phases import causal_order, name_of, phase_of, phases_of
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -52,19 +31,6 @@ _DTYPES = {
     "F32": np.float32, "F64": np.float64, "C64": np.complex64,
 }  # fmt: skip
 
-SCALARS = ("weight_decay_in_force", "momentum_in_force", "learning_rate")
-"""The phases that hold one number for each parameter group."""
-
-
-def phase_of(key: str) -> str:
-    """Return the phase of a quantity's key: ``"gradient"`` of ``"gradient/0.weight"``."""
-    return key.partition("/")[0]
-
-
-def name_of(key: str) -> str:
-    """Return the parameter's (or group's) name in a quantity's key; empty for a quantity of the whole run."""
-    return key.partition("/")[2]
-
 
 def in_phase(values: Step, phase: str) -> dict[str, Array]:
     """Return the quantities of one phase by name: ``{"0.weight": ...}`` of ``{"gradient/0.weight": ...}``."""
@@ -77,9 +43,11 @@ class Trace:
 
     Attributes:
         static: what does not change from step to step, plain data fit for JSON: versions, platform, hyperparameters of
-            every group, schedulers, average and clipping as far as they were told of, names, shapes and dtypes, seeds;
-            on a replay, its drive.
-        initial: the state before the first step, ``"parameter/NAME"`` and, where a buffer stood, ``"momentum/NAME"``.
+            every group, schedulers, average and clipping as far as they are known, names, shapes and dtypes, seeds;
+            on a replay, its drive. ``"recipe"`` is a `torch_bridge.translate.recipe.Recipe` as data; ``"quantities"``,
+            ``"numbers"`` and ``"state"`` name the phases of its optimizer.
+        initial: the state before the first step, ``"parameter/NAME"`` and what the optimizer held, such as
+            ``"momentum_buffer/NAME"``.
         steps: ``"phase/name"`` -> array of shape ``(n_steps, *shape)``. A digested quantity has only the steps that
             were kept, see `kept`.
         kept: for a digested quantity, int64 ``(k,)``: the steps whose full values are the k rows in `steps`.
@@ -112,7 +80,22 @@ class Trace:
     @property
     def keys(self) -> list[str]:
         """Every quantity's key, in causal order of the phases, then in the order of recording."""
-        return sorted(self.steps, key=lambda key: PHASES.index(phase_of(key)))
+        return causal_order(self.phases, self.steps)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of a step in causal order, see `torch_bridge.trace.phases`."""
+        return phases_of(self.static)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The phases that hold one number for each parameter group."""
+        return tuple(self.static.get("numbers", ("learning_rate",)))
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """The phases that hold what the optimizer keeps for each parameter, under torch's keys."""
+        return tuple(self.static.get("state", ()))
 
     def value(self, key: str, step: int) -> Array | None:
         """Return a quantity at a step, or None where the step lacks it or only its digest was kept."""
@@ -147,14 +130,14 @@ class Trace:
         return {key: value for key, value in values.items() if value is not None}
 
     def before(self, step: int) -> dict[str, Array]:
-        """Return the state in which a step began: parameters, and the momentum buffers and averages that existed.
+        """Return the state in which a step began: parameters, and what existed of optimizer state and averages.
 
         Raises:
             ValueError: the trace holds only digests of that state; `torch_bridge.restore` can rebuild it.
         """
         state = dict(self.initial)
         for key in self.steps:
-            if phase_of(key) not in ("parameter", "momentum", "average"):
+            if phase_of(key) not in ("parameter", *self.state, "average"):
                 continue
             earlier = [t for t in range(step) if self.has(key, t)] if key in self.present else [step - 1] * (step > 0)
             if earlier:
