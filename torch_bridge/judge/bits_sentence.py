@@ -1,20 +1,20 @@
 """Findings about bits in one sentence each."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch_bridge.judge.differences import Difference
-from torch_bridge.trace.trace import SCALARS
 
 if TYPE_CHECKING:
     from torch_bridge.judge.compare import Comparison
 
 
-def describe(phase: str, name: str) -> str:
-    """Return a quantity in words: ``"momentum of 0.weight"``."""
+def describe(phase: str, name: str, numbers: Sequence[str] = ()) -> str:
+    """Return a quantity in words: ``"momentum buffer of 0.weight"``; ``numbers`` are phases with one for each group."""
     words = {"forward": "output"}.get(phase, phase.replace("_", " "))
     if not name:
         return words
-    return f"{words} of {'group ' if phase in SCALARS else ''}{name}"
+    return f"{words} of {'group ' if phase in numbers and name.isdigit() else ''}{name}"
 
 
 def comparison_sentence(comparison: "Comparison") -> str:
@@ -26,11 +26,12 @@ def comparison_sentence(comparison: "Comparison") -> str:
     differing = sum(row.differing for row in comparison.rows)
     share = f"{differing / values:.0%} of the values differ" if values else "digests differ"
     first = comparison.first
-    return f"{prefix}{share}, {comparison.n_steps} steps, first at step {first.step} in {_element(first)}."
+    where = _element(first, comparison.numbers)
+    return f"{prefix}{share}, {comparison.n_steps} steps, first at step {first.step} in {where}."
 
 
-def _element(d: Difference) -> str:
-    where = describe(d.phase, d.name)
+def _element(d: Difference, numbers: Sequence[str]) -> str:
+    where = describe(d.phase, d.name, numbers)
     if d.reference is None or d.candidate is None:
         return where
     element = f"[{', '.join(map(str, d.index))}]" if d.index else ""

@@ -95,4 +95,4 @@ def check(
         port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not asked about: there is no loss_fn=.")
-    return diagnosis.report(trace.n_steps, allow_imprecise)
+    return diagnosis.report(trace, allow_imprecise)

@@ -8,7 +8,8 @@ import numpy as np
 from torch_bridge.judge.bits_sentence import comparison_sentence
 from torch_bridge.judge.differences import Difference, Quantity, compare_quantities, first_difference
 from torch_bridge.replaying.envelope import Envelope
-from torch_bridge.trace.trace import PHASES, Array, Trace, phase_of
+from torch_bridge.trace.phases import phase_of
+from torch_bridge.trace.trace import Array, Trace
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Comparison:
         n_steps: how many steps were compared.
         first: the first difference in causal order; None if no bit differs.
         rows: the phases in causal order.
+        numbers: the phases that hold one number for each parameter group.
     """
 
     drive: str
     n_steps: int
     first: Difference | None
     rows: tuple[PhaseRow, ...]
+    numbers: tuple[str, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -86,7 +89,7 @@ def compare(reference: Trace, candidate: Trace, *, envelope: Envelope | None = N
     shares = {q.key: _share(q, limits[q.key]) for q in quantities if q.key in limits}
     drive = str(candidate.static.get("drive", ""))
     n_steps = min(reference.n_steps, candidate.n_steps)
-    return Comparison(drive, n_steps, first_difference(quantities), _rows(quantities, shares))
+    return Comparison(drive, n_steps, first_difference(quantities), _rows(quantities, shares), reference.numbers)
 
 
 def _share(quantity: Quantity, limits: Array) -> Array:
@@ -98,10 +101,8 @@ def _share(quantity: Quantity, limits: Array) -> Array:
 
 def _rows(quantities: list[Quantity], shares: dict[str, Array]) -> tuple[PhaseRow, ...]:
     rows = []
-    for phase in PHASES:
+    for phase in dict.fromkeys(phase_of(q.key) for q in quantities):
         mine = [q for q in quantities if phase_of(q.key) == phase]
-        if not mine:
-            continue
         worst = max((q.worst for q in mine if q.worst), key=lambda d: d.ulps or 0, default=None)
         spread = max((float(shares[q.key].max()) for q in mine if q.key in shares), default=None)
         differing = sum(q.differing for q in mine)

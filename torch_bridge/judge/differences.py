@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.replaying.envelope import distance, wide
-from torch_bridge.trace.trace import PHASES, SCALARS, Array, Trace, name_of, phase_of
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Trace
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,8 @@ def difference_at(reference: Trace, candidate: Trace, key: str, step: int) -> Di
 
 
 def first_difference(quantities: list[Quantity]) -> Difference | None:
-    """Return the earliest difference: by step, then by causal order of the phases, then as recorded."""
-    firsts = [q.first for q in quantities if q.first is not None]
-    return min(firsts, key=lambda d: (d.step, PHASES.index(d.phase)), default=None)
+    """Return the earliest difference: by step, then as the quantities are ordered, which is causally."""
+    return min((q.first for q in quantities if q.first is not None), key=lambda d: d.step, default=None)
 
 
 def _pair(reference: Trace, candidate: Trace, key: str, step: int) -> tuple[Array | None, Array | None]:
@@ -164,7 +164,7 @@ def _pair(reference: Trace, candidate: Trace, key: str, step: int) -> tuple[Arra
         return left, right
     if left.shape != right.shape:
         raise ValueError(f"{key} has shape {left.shape} in one trace and {right.shape} in the other")
-    if phase_of(key) in SCALARS and _is_real_floating(right.dtype):
+    if phase_of(key) in reference.numbers and _is_real_floating(right.dtype):
         left = left.astype(right.dtype)  # torch keeps a double, and casts it once where it meets the parameters
     return left, right
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import torch_bridge
-from tests.torch_bridge.data import eight_devices, two_processes
+from tests.support import eight_devices, two_processes
 from torch_bridge.replaying.envelope import distance
 from torch_bridge.trace.trace import in_phase
 

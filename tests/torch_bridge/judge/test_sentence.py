@@ -45,6 +45,6 @@ def test_two_runs_in_bits():
 
 
 def test_quantities_in_words():
-    assert describe("learning_rate", "1") == "learning rate of group 1"
+    assert describe("learning_rate", "1", ("learning_rate",)) == "learning rate of group 1"
     assert describe("forward", "conv1") == "output of conv1"
     assert describe("loss", "") == "loss"

@@ -12,7 +12,7 @@ from tests.torch_bridge.small_run import make
 @pytest.fixture(scope="module")
 def trace():
     model, optimizer, criterion, loader = make()
-    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clipped={"clip_value": 0.05})
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clip={"clip_value": 0.05})
     for _ in range(2):
         for x, y in loader:
             optimizer.zero_grad()
@@ -54,7 +54,7 @@ def test_a_digested_trace_with_clipping_is_restored(trace, told):
     limit = {"clip_value": 0.05}
     model, optimizer, criterion, loader = make()
     recorder = torch_bridge.record(
-        model, optimizer, criterion=criterion, loader=loader, clipped=limit if told else True, digest_every=100
+        model, optimizer, criterion=criterion, loader=loader, clip=limit if told else True, digest_every=100
     )
     for _ in range(2):
         for x, y in loader:
@@ -68,7 +68,7 @@ def test_a_digested_trace_with_clipping_is_restored(trace, told):
 
 def test_clipping_by_norm_is_bitwise_too():
     model, optimizer, criterion, loader = make()
-    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clipped=True)
+    recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader, clip=True)
     for x, y in loader:
         optimizer.zero_grad()
         criterion(model(x), y).backward()

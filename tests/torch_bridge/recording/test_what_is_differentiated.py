@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torch_bridge
 from torch_bridge import Twins
+from torch_bridge.translate.recipe_data import recorded_recipe
 
 
 def left_behind(*models):
@@ -245,7 +246,7 @@ def mixed_precision(watch, fused, clip):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
     clipped = {"max_norm": 0.1} if clip else False
-    recorder = torch_bridge.record(model, optimizer, clipped=clipped) if watch else None
+    recorder = torch_bridge.record(model, optimizer, clip=clipped) if watch else None
     losses, gradients = [], []
     for step in range(5):
         x = torch.ones(2, 8) * (float("inf") if step == 2 else 1.0)
@@ -294,7 +295,7 @@ def test_a_group_that_is_added_in_mid_run():
         model = nn.Sequential(body, head)
         optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-        recorder = torch_bridge.record(model, optimizer, clipped=True) if watch else None
+        recorder = torch_bridge.record(model, optimizer, clip=True) if watch else None
         for epoch in range(4):
             if epoch == 2:
                 optimizer.add_param_group({"params": body.parameters(), "lr": 0.01})
@@ -308,7 +309,10 @@ def test_a_group_that_is_added_in_mid_run():
         trace, left = train(True)
     assert left == train(False)[1]
     assert trace.static["added"] == {"2": ["0.weight", "0.bias"]}
-    assert [group["names"] for group in trace.static["groups"]] == [["1.weight", "1.bias"], ["0.weight", "0.bias"]]
+    assert [group["names"] for group in trace.static["recipe"]["groups"]] == [
+        ["1.weight", "1.bias"],
+        ["0.weight", "0.bias"],
+    ]
     assert set(trace.static["shapes"]) == {"0.weight", "0.bias", "1.weight", "1.bias"}
     assert trace.present["gradient/0.weight"].tolist() == [False, False, True, True]
     rows = trace.steps["parameter/0.weight"]
@@ -324,7 +328,7 @@ def test_frozen_and_thawed_and_rates_set_by_hand():
         model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
         model[0].requires_grad_(False)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
-        recorder = torch_bridge.record(model, optimizer, clipped=True) if watch else None
+        recorder = torch_bridge.record(model, optimizer, clip=True) if watch else None
         for step in range(3):
             if step == 1:
                 model[0].requires_grad_(True)
@@ -350,7 +354,7 @@ class MyLR(torch.optim.lr_scheduler.LRScheduler):
 def test_a_scheduler_of_ones_own_is_recorded_and_named_as_untranslated():
     model, optimizer = linear()
     scheduler = MyLR(optimizer)
-    with torch_bridge.record(model, optimizer, scheduler=scheduler, clipped={"max_norm": 1.0}) as recorder:
+    with torch_bridge.record(model, optimizer, scheduler=scheduler, clip={"max_norm": 1.0}) as recorder:
         for _ in range(3):
             model(torch.ones(2, 3)).sum().backward()
             optimizer.step()
@@ -358,9 +362,9 @@ def test_a_scheduler_of_ones_own_is_recorded_and_named_as_untranslated():
             scheduler.step()
     trace = recorder.trace()
     assert trace.steps["learning_rate/0"].tolist() == [0.1, 0.05, 0.1 / 3]
-    (sentence,) = trace.static["untranslated"]
-    assert sentence.startswith("MyLR: ")
-    assert trace.static["clip"]["arguments"] == {"max_norm": 1.0}
+    (untranslated,) = recorded_recipe(trace.static).untranslated
+    assert untranslated.name == "MyLR"
+    assert trace.static["recipe"]["clip"]["arguments"] == {"max_norm": 1.0}
 
 
 def test_sparse_gradients_are_recorded_as_dense_ones():

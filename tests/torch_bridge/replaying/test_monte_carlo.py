@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcsgd import exponential_lr, reduce_lr_on_plateau, scale_by_schedulers
+from funcsgd import scale_by_schedulers
+from funcsgd.schedules import exponential_lr, reduce_lr_on_plateau
 from torch_bridge.replaying.monte_carlo import shaken
 
 SEEDS = np.arange(200, dtype=np.uint32)

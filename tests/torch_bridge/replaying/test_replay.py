@@ -10,7 +10,7 @@ import torch_bridge
 from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
-PHASES = {"loss", "gradient", "weight_decay", "momentum", "learning_rate", "parameter"}
+PHASES = {"loss", "gradient", "weight_decay", "momentum_buffer", "learning_rate", "parameter"}
 RECIPES = [
     {},
     {"momentum": 0.0, "weight_decay": 0.0},
@@ -148,13 +148,19 @@ def test_a_step_function_that_reports_what_it_did(trace):
         decayed = jax.tree.map(lambda g, p: g + 1e-2 * p, gradient, params)
         buffer = jax.tree.map(lambda b, g: jnp.where(first, g, 0.9 * b + g), buffer, decayed)
         params = jax.tree.map(lambda p, b: p - 0.1 * b, params, buffer)
-        observed = {"loss": loss, "gradient": gradient, "weight_decay": decayed, "momentum": buffer}
+        observed = {"loss": loss, "gradient": gradient, "weight_decay": decayed, "momentum_buffer": buffer}
         return (params, buffer, jnp.array(False)), observed | {"parameter": params}
 
     state = (start, jax.tree.map(jnp.zeros_like, start), jnp.array(True))
     replayed = torch_bridge.replay(trace, step=step, state=state, drive="free", data=DATA)
     comparison = torch_bridge.compare(trace, replayed)
-    assert {row.phase for row in comparison.rows} == {"loss", "gradient", "weight_decay", "momentum", "parameter"}
+    assert {row.phase for row in comparison.rows} == {
+        "loss",
+        "gradient",
+        "weight_decay",
+        "momentum_buffer",
+        "parameter",
+    }
     for name, value in start.items():
         np.testing.assert_allclose(
             replayed.value(f"parameter/{name}", 5), trace.value(f"parameter/{name}", 5), rtol=1e-4

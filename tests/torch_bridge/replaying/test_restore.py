@@ -14,7 +14,7 @@ def test_what_was_digested_comes_back_in_every_bit(tmp_path):
     full = recorded()
     recorded(digest_every=4).save(tmp_path / "run.trace")
     restored = torch_bridge.restore(torch_bridge.Trace.load(tmp_path / "run.trace"))
-    for key in ("parameter/0.weight", "momentum/2.bias", "weight_decay/0.bias"):
+    for key in ("parameter/0.weight", "momentum_buffer/2.bias", "weight_decay/0.bias"):
         for t in range(full.n_steps):
             assert restored.value(key, t).tobytes() == full.value(key, t).tobytes()
     assert torch_bridge.compare(full, restored).identical
@@ -39,12 +39,12 @@ def test_cycling_momentum_comes_back_in_every_bit(cycle_momentum):
     torch.manual_seed(0)
     restored = torch_bridge.restore(recorded(100))
     assert torch_bridge.compare(full, restored).identical
-    assert (len(set(full.steps["momentum_in_force/0"].tolist())) > 5) is cycle_momentum
+    assert (len(set(full.steps["momentum_factor/0"].tolist())) > 5) is cycle_momentum
 
 
 def test_another_rule_is_refused_by_the_digests():
     trace = recorded(digest_every=100)
-    with pytest.raises(ValueError, match=r"weight_decay/0\.weight rebuilt at step 0 has not the digest"):
+    with pytest.raises(ValueError, match=r"weight_decay/0\.weight rebuilt at step 0 does not match"):
         torch_bridge.restore(trace, funcsgd.sgd(0.1, momentum=0.9, weight_decay=2e-2))
 
 

@@ -7,7 +7,7 @@ from torch_bridge.trace.trace import Trace
 
 
 def built(digest_every=None):
-    builder = TraceBuilder({"shapes": {"w": [3]}, "note": "x"}, digest_every=digest_every)
+    builder = TraceBuilder({"shapes": {"w": [3]}, "state": ["momentum_buffer"], "note": "x"}, digest_every=digest_every)
     builder.initial = {"parameter/w": np.zeros(3, np.float32)}
     for t in range(5):
         step = {
@@ -17,7 +17,7 @@ def built(digest_every=None):
             "parameter/w": np.full(3, t, ml_dtypes.bfloat16),
         }
         if t in (1, 4):
-            step["momentum/w"] = np.full(3, -t, np.float64)
+            step["momentum_buffer/w"] = np.full(3, -t, np.float64)
         builder.append(step)
     return builder.build({"pixels": np.arange(4, dtype=np.uint8)})
 
@@ -60,15 +60,15 @@ def test_twins_travel_with_the_trace(tmp_path):
 def test_a_short_batch_is_padded_and_a_missing_value_is_none():
     trace = built()
     assert trace.steps["data"][4].tolist() == [0, 1, -1]
-    assert trace.value("momentum/w", 0) is None
-    assert not trace.has("momentum/w", 0)
-    assert trace.value("momentum/w", 4).tolist() == [-4, -4, -4]
+    assert trace.value("momentum_buffer/w", 0) is None
+    assert not trace.has("momentum_buffer/w", 0)
+    assert trace.value("momentum_buffer/w", 4).tolist() == [-4, -4, -4]
 
 
 def test_before_is_the_latest_state_that_existed():
     trace = built()
     assert trace.before(0) == trace.initial
-    assert trace.before(3)["momentum/w"].tolist() == [-1, -1, -1]
+    assert trace.before(3)["momentum_buffer/w"].tolist() == [-1, -1, -1]
     assert trace.before(3)["parameter/w"].astype(float).tolist() == [2, 2, 2]
 
 
