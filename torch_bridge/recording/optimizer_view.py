@@ -110,6 +110,8 @@ class OptimizerView:
             for number in self.adapter.numbers:
                 if number.option in group:
                     values[f"{number.quantity}/{index}"] = np.asarray(float(number.of(group)))
+            if said := self.adapter.narrow(group):
+                say(said)
         for group, name, parameter in self.parameters():
             if parameter.grad is None:
                 continue

@@ -111,6 +111,8 @@ def from_torch(
     named = list(named_parameters or ())
     rule_of(adapter_of(optimizer))  # or it is refused, before anything is looked at
     recipe = read_recipe(optimizer, None, average, clip=clip, named_parameters=named, steps_per_epoch=steps_per_epoch)
+    if recipe.arithmetic is not None:
+        raise recipe.arithmetic.refuse()
     if schedulers := as_list(scheduler):
         at = scheduled_numbers(optimizer, schedulers, steps_per_epoch, epochs, steps_done, step_schedulers)
         made = _optimizer(optimizer, recipe, named, at.overrides)

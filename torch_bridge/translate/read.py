@@ -63,6 +63,14 @@ def read_recipe(
         frozen=tuple(frozen_parameters(optimizer, named)),
         tied=dict(tied or {}),
         root=read_root() if adapter.takes_root else None,
+        arithmetic=next(
+            (
+                Untranslated(adapter.name, said, "ValueError")
+                for said in map(adapter.narrow, optimizer.param_groups)
+                if said
+            ),
+            None,
+        ),
     )
 
 

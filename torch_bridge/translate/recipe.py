@@ -98,6 +98,7 @@ class Recipe:
         frozen: names of the parameters that do not require a gradient.
         tied: other names of parameters that the model has under several: name -> the name in `groups`.
         root: torch's square root, where the optimizer's rule depends on it.
+        arithmetic: what is known to make torch calculate otherwise than the rule.
     """
 
     optimizer: str
@@ -108,11 +109,12 @@ class Recipe:
     frozen: tuple[str, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
     root: Root | None = None
+    arithmetic: Untranslated | None = None
 
     @property
     def untranslated(self) -> tuple[Untranslated, ...]:
         """All that has no equivalent, each once."""
-        parts: list[Any] = [self.clip, self.average]
+        parts: list[Any] = [self.arithmetic, self.clip, self.average]
         parts += [scheduler for group in self.groups for scheduler in group.schedulers]
         return tuple(dict.fromkeys(part for part in parts if isinstance(part, Untranslated)))
 

@@ -25,6 +25,7 @@ def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
         "steps_per_epoch": recipe.steps_per_epoch,
         "frozen": list(recipe.frozen),
         "tied": dict(recipe.tied),
+        "arithmetic": _part(recipe.arithmetic),
         "root": None if recipe.root is None else {"name": recipe.root.name, "digest": recipe.root.digest},
     }
 
@@ -56,6 +57,7 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
             steps_per_epoch=data["steps_per_epoch"],
             frozen=tuple(data["frozen"]),
             tied=data["tied"],
+            arithmetic=_untranslated(data["arithmetic"]),
             root=data["root"] and Root(**data["root"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

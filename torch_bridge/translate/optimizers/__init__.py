@@ -1,6 +1,7 @@
 """torch's optimizers, an adapter for each, under torch's file names: all that this package knows of a single one."""
 
 from torch_bridge.translate.optimizers.adapter import Adapter as Adapter
+from torch_bridge.translate.optimizers.adapter import Nearest as Nearest
 from torch_bridge.translate.optimizers.adapter import Number as Number
 from torch_bridge.translate.optimizers.adapter import learning_rate_of as learning_rate_of
 from torch_bridge.translate.optimizers.adapter import momentum_of as momentum_of

@@ -48,4 +48,5 @@ ADAM = Adapter(
     nearest=_nearest,
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
+    in_double=True,
 )

@@ -43,4 +43,5 @@ ADAMW = Adapter(
     nearest=_nearest,
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
+    in_double=True,
 )

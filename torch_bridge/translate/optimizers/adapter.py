@@ -97,6 +97,8 @@ class Adapter:
             of a scheduled one. None where there is nothing of the kind.
         optax_fields: fields of optax's states that hold what a key of `state` does: ``{"trace": "momentum_buffer"}``.
         takes_root: the rule takes torch's square root, see `torch_bridge.torch_root`.
+        in_double: torch calculates with its numbers in Python's floats before they meet an array, so that one in a
+            tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
     """
 
     torch_class: str
@@ -109,11 +111,24 @@ class Adapter:
     nearest: Callable[[Mapping[str, Any]], Nearest] | None = None
     optax_fields: Mapping[str, str] = field(default_factory=dict)
     takes_root: bool = False
+    in_double: bool = False
 
     @property
     def name(self) -> str:
         """The class without its module."""
         return self.torch_class.rpartition(".")[2]
+
+    def narrow(self, group: Mapping[str, Any]) -> str:
+        """Say which of a group's numbers makes another arithmetic of the rule, see `in_double`; empty if none does."""
+        for number in self.numbers if self.in_double else ():
+            dtype = str(getattr(number.of(group) if number.option in group else None, "dtype", "torch.float64"))
+            if dtype != "torch.float64":
+                return (
+                    f"{number.label} is a tensor of {dtype.removeprefix('torch.')}, in which {self.name} then calculates "
+                    "its step size, where the rule here has float64, as torch has with a number: use a number or a "
+                    "float64 tensor"
+                )
+        return ""
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a torch parameter group says of the arithmetic, as plain numbers; a tensor keeps its value."""

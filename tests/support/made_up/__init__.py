@@ -1,0 +1,1 @@
+"""An optimizer that nothing in the packages names: torch's side, its rule in JAX, and the adapter between them."""
