@@ -42,7 +42,7 @@ Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def our_step(clip: optax.GradientTransformation) -> tuple[Step, Callable[[Any], Any]]:
-    schedule = schedules.tabulate(schedules.cosine_annealing_lr(LEARNING_RATE, T_MAX), T_MAX)
+    schedule = schedules.tabulate(schedules.CosineAnnealingLR(LEARNING_RATE, T_MAX), T_MAX)
     rule = funcsgd.sgd(schedule, MOMENTUM, weight_decay=WEIGHT_DECAY)
     tx = averages.with_average(optax.chain(clip, rule), averages.ema(DECAY, lerp=True))
 

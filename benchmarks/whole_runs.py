@@ -105,7 +105,7 @@ class Example:
         def loss_fn(params: dict[str, jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
             return mean_squared_error(params, batch)
 
-        schedule = schedules.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
+        schedule = schedules.CosineAnnealingLR(0.1, T_max=EPOCHS, eta_min=0.001)
         rate = schedules.per_epoch(schedules.tabulate(schedule, EPOCHS), PER_EPOCH)
         sgd = funcsgd.sgd(rate, momentum=0.9, weight_decay=1e-4)
         rule = averages.with_average(sgd, averages.ema(0.99, 0.01))
@@ -118,7 +118,7 @@ class Example:
         """1,000 rules on one order, drawn by torch_bridge's loader on the host."""
 
         def run(point: dict[str, jax.Array], training: object, held_out: object, batches: jax.Array) -> jax.Array:
-            schedule = schedules.cosine_annealing_lr(point["learning_rate"], T_max=EPOCHS, eta_min=0.001)
+            schedule = schedules.CosineAnnealingLR(point["learning_rate"], T_max=EPOCHS, eta_min=0.001)
             rate = schedules.per_epoch(schedule, PER_EPOCH)
             sgd = funcsgd.sgd(rate, momentum=point["momentum"], weight_decay=point["weight_decay"])
             rule = averages.with_average(sgd, averages.ema(0.99, 0.01))

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from funcsgd.schedules import constant_lr, cosine_annealing_lr, exponential_lr, inverse_time_lr, step_lr, tabulate
+from funcsgd.schedules import ConstantLR, CosineAnnealingLR, ExponentialLR, InverseTimeLR, StepLR, tabulate
 
 EPOCHS = 100
 schedules = {
-    "constant": constant_lr(0.1, factor=1.0),
-    "step decay, a tenth every 30": step_lr(0.1, step_size=30, gamma=0.1),
-    "exponential decay, 0.95 each": exponential_lr(0.1, gamma=0.95),
-    "1/t decay, 0.1 / (1 + 0.1 k)": inverse_time_lr(0.1, beta=0.1),
-    "cosine annealing to 0.001": cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001),
+    "constant": ConstantLR(0.1, factor=1.0),
+    "step decay, a tenth every 30": StepLR(0.1, step_size=30, gamma=0.1),
+    "exponential decay, 0.95 each": ExponentialLR(0.1, gamma=0.95),
+    "1/t decay, 0.1 / (1 + 0.1 k)": InverseTimeLR(0.1, beta=0.1),
+    "cosine annealing to 0.001": CosineAnnealingLR(0.1, T_max=EPOCHS, eta_min=0.001),
 }
 
 figure = Figure(figsize=(11, 4), layout="constrained")

@@ -29,7 +29,7 @@ train_loader = data.DataLoader(train_set, batch_size=32, shuffle=True)
 val_loader = data.DataLoader(val_set, batch_size=64)
 
 params = jax.tree.map(jnp.asarray, init.linear(5, 1))
-schedule = schedules.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
+schedule = schedules.CosineAnnealingLR(0.1, T_max=EPOCHS, eta_min=0.001)
 learning_rate = schedules.per_epoch(schedules.tabulate(schedule, EPOCHS), STEPS_PER_EPOCH)
 sgd = funcsgd.sgd(learning_rate, momentum=0.9, weight_decay=1e-4)
 tx = averages.with_average(sgd, averages.ema(0.99, 0.01))  # the lecture's 0.99 * avg + 0.01 * param

@@ -26,7 +26,7 @@ mixed = np.random.default_rng(0).permutation(len(digits.target))
 x, y = (digits.data[mixed] / 16).astype(np.float32), digits.target[mixed]
 training, held_out = (x[:N], y[:N]), (x[N:], y[N:])
 order = funcsgd.training.batch_order(N, BATCH)
-cosine = schedules.per_epoch(schedules.tabulate(schedules.cosine_annealing_lr(0.1, T_max=100), EPOCHS), -(-N // BATCH))
+cosine = schedules.per_epoch(schedules.tabulate(schedules.CosineAnnealingLR(0.1, T_max=100), EPOCHS), -(-N // BATCH))
 
 
 def initial_weights(key):  # torch's default for Linear: uniform within 1 / sqrt(fan in)

@@ -80,9 +80,9 @@ def risk_curve(
 
     Example:
         >>> from funcsgd import noisy_quadratic as nq
-        >>> from funcsgd.schedules import step_lr
+        >>> from funcsgd.schedules import StepLR
         >>> model = nq.from_spectrum([1.0])
-        >>> rates = step_lr(0.5, step_size=5, gamma=0.1).table(10)
+        >>> rates = StepLR(0.5, step_size=5, gamma=0.1).table(10)
         >>> curve = nq.risk_curve(model, nq.Rule(0.5), 10, 10, rates)
         >>> bool(curve[10] < nq.steady_state(model, nq.Rule(0.5), 10).risk)
         True

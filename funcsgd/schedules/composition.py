@@ -2,12 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import choose, known, maximum
+from funcsgd.schedules.formula import Scalar, choose, known, maximum
 from funcsgd.schedules.recurrence import Group, Stepper
 from funcsgd.schedules.schedule import Schedule
 
@@ -55,15 +53,16 @@ class _Sequence(Nest):
             self.children[index].step()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Composition(Schedule):
     """A schedule with others inside; they share one learning rate, as torch's share one optimizer."""
 
     from_base = False
-    schedulers: tuple[Schedule, ...]
+    schedulers: Sequence[Schedule]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        object.__setattr__(self, "schedulers", tuple(self.schedulers))
         for index, schedule in enumerate(self.schedulers):
             if getattr(schedule, "needs_metric", False):
                 raise ValueError(
@@ -72,13 +71,13 @@ class _Composition(Schedule):
                 )
             if not isinstance(schedule, Schedule):
                 raise TypeError(f"{name} at index {index} should be a schedule, but got {type(schedule).__name__}.")
-        for field in ("learning_rate", "initial_lr"):
-            values = [getattr(schedule, field) for schedule in (self, *self.schedulers)]
+        for shared in ("learning_rate", "initial_lr"):
+            values = [getattr(schedule, shared) for schedule in (self, *self.schedulers)]
             given = [value for value in values if value is not None]
             numbers = {value for value in given if isinstance(value, int | float)}
             if len(numbers) > 1:
-                raise ValueError(f"{name} expects all schedulers to share one {field}, but got {sorted(numbers)}")
-            object.__setattr__(self, field, given[0] if given else None)
+                raise ValueError(f"{name} expects all schedulers to share one {shared}, but got {sorted(numbers)}")
+            object.__setattr__(self, shared, given[0] if given else None)
         super().__post_init__()
 
     def bind(self, group: Group) -> Any:
@@ -94,11 +93,49 @@ class _Composition(Schedule):
         return any(schedule.cycles_momentum() for schedule in self.schedulers)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SequentialLR(_Composition):
-    """See `sequential_lr`."""
+    """One schedule after another, each counting from its milestone.
 
-    milestones: tuple[Any, ...]
+    Equation::
+
+        lr = schedulers[i](epoch - milestones[i - 1])       i = number of milestones reached
+
+    Args:
+        learning_rate: the optimizer's; the schedules inside must agree on it, as torch's must share an optimizer. Those
+            that overwrite the learning rate have none.
+        schedulers: at least one, in the order of their construction in torch.
+        milestones: epochs at which the next schedule takes over; one fewer than schedules.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
+
+    The table keeps what torch makes of the equation: at a milestone `MultiplicativeLR` multiplies the learning rate in
+    force and `SWALR` starts from it, a step late; a nest in first place starts one epoch ahead. There is a closed form
+    where torch follows the equation: sorted milestones, nothing resumed, and no nests, `MultiplicativeLR` or `SWALR`
+    inside.
+
+    Raises:
+        ValueError: with torch's messages, for counts that do not fit; the schedules' learning rates differ.
+            NotImplementedError: from ``table``, for a nest in a later place, at its milestone, as in torch; from a
+            call, where there is no closed form.
+
+    Exactness: table bitwise; traced call `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``SequentialLR``, torch 2.13.0.
+
+    Differs from ``optax.join_schedules`` in: the table.
+
+    Example:
+        >>> from funcsgd.schedules import ConstantLR, ExponentialLR
+        >>> warmup, decay = ConstantLR(0.5, factor=0.5, total_iters=9), ExponentialLR(0.5, gamma=0.5)
+        >>> SequentialLR(0.5, [warmup, decay], milestones=[2]).table(5)
+        array([0.25 , 0.25 , 0.5  , 0.25 , 0.125])
+    """
+
+    milestones: Sequence[Scalar]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        super().__post_init__()
 
     def validate(self) -> None:
         """Raise torch's errors."""
@@ -141,63 +178,40 @@ class SequentialLR(_Composition):
         return piece(0, 0)
 
 
-def sequential_lr(
-    learning_rate: ArrayLike,
-    schedulers: Sequence[Schedule],
-    milestones: Sequence[ArrayLike],
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """One schedule after another, each counting from its milestone.
+@dataclass(frozen=True)
+class ChainedScheduler(_Composition):
+    """All schedules at once: each changes the learning rate that the one before it left.
 
-    Equation::
+    Equation, for schedules that multiply::
 
-        lr = schedulers[i](epoch - milestones[i - 1])       i = number of milestones reached
+        lr = base_lr * factor_1(epoch) * factor_2(epoch) * ...
 
     Args:
-        learning_rate: the optimizer's; the schedules inside must agree on it, as torch's must share an optimizer. Those
-            that overwrite the learning rate have none.
         schedulers: at least one, in the order of their construction in torch.
-        milestones: epochs at which the next schedule takes over; one fewer than schedules.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
+        learning_rate: by keyword; see `Schedule`. None takes that of the schedules inside, which must agree.
 
-    Returns:
-        A `Schedule`. The table keeps what torch makes of the equation: at a milestone `multiplicative_lr` multiplies
-        the learning rate in force and `swalr` starts from it, a step late; a nest in first place starts one epoch
-        ahead. There is a closed form where torch follows the equation: sorted milestones, nothing resumed, no nests,
-        `multiplicative_lr` or `swalr` inside.
+    In the table the schedules take turns as in torch, so that one that does not look at the present learning rate
+    (`LambdaLR`, `CyclicLR`, ...) overwrites those before it. There is a closed form where all multiply by a factor of
+    the epoch: `StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR` and `PolynomialLR`, none of them
+    resumed.
 
     Raises:
-        ValueError: with torch's messages, for counts that do not fit; the schedules' learning rates differ.
-            NotImplementedError: from ``table``, for a nest in a later place, at its milestone, as in torch; from a
-            call, where there is no closed form.
+        ValueError: no schedules, or their learning rates differ. NotImplementedError: from a call, where there is no
+            closed form.
 
     Exactness: table bitwise; traced call `rounding`.
 
-    Source: ``torch/optim/lr_scheduler.py``, ``SequentialLR``, torch 2.13.0.
-
-    Differs from ``optax.join_schedules`` in: the table.
+    Source: ``torch/optim/lr_scheduler.py``, ``ChainedScheduler``, torch 2.13.0.
 
     Example:
-        >>> from funcsgd.schedules import constant_lr, exponential_lr
-        >>> warmup, decay = constant_lr(0.5, factor=0.5, total_iters=9), exponential_lr(0.5, gamma=0.5)
-        >>> sequential_lr(0.5, [warmup, decay], milestones=[2]).table(5)
-        array([0.25 , 0.25 , 0.5  , 0.25 , 0.125])
+        >>> from funcsgd.schedules import ConstantLR, ExponentialLR
+        >>> ChainedScheduler([ConstantLR(0.5, factor=0.5, total_iters=2), ExponentialLR(0.5, gamma=0.5)]).table(4)
+        array([0.25  , 0.125 , 0.125 , 0.0625])
     """
-    return SequentialLR(
-        learning_rate=learning_rate,
-        schedulers=tuple(schedulers),
-        milestones=tuple(milestones),
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChainedScheduler(_Composition):
-    """See `chained_scheduler`."""
+    learning_rate: Scalar | None = field(default=None, kw_only=True)
+    last_epoch: int = field(default=-1, init=False, repr=False)
+    initial_lr: Scalar | None = field(default=None, init=False, repr=False)
 
     def validate(self) -> None:
         """Raise torch's error."""
@@ -215,36 +229,3 @@ class ChainedScheduler(_Composition):
         for schedule in self.schedulers:
             base_lr = base_lr * schedule.closed_form(1.0, epoch)
         return base_lr
-
-
-def chained_scheduler(schedulers: Sequence[Schedule], learning_rate: ArrayLike | None = None) -> ChainedScheduler:
-    """All schedules at once: each changes the learning rate that the one before it left.
-
-    Equation, for schedules that multiply::
-
-        lr = base_lr * factor_1(epoch) * factor_2(epoch) * ...
-
-    Args:
-        schedulers: at least one, in the order of their construction in torch.
-        learning_rate: see `Schedule`; None takes that of the schedules inside, which must agree.
-
-    Returns:
-        A `Schedule`. In the table the schedules take turns as in torch, so that one that does not look at the present
-        learning rate (`lambda_lr`, `cyclic_lr`, ...) overwrites those before it. There is a closed form where all
-        multiply by a factor of the epoch: `step_lr`, `multi_step_lr`, `constant_lr`, `linear_lr`, `exponential_lr`
-        and `polynomial_lr`, none of them resumed.
-
-    Raises:
-        ValueError: no schedules, or their learning rates differ. NotImplementedError: from a call, where there is no
-            closed form.
-
-    Exactness: table bitwise; traced call `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``ChainedScheduler``, torch 2.13.0.
-
-    Example:
-        >>> from funcsgd.schedules import constant_lr, exponential_lr
-        >>> chained_scheduler([constant_lr(0.5, factor=0.5, total_iters=2), exponential_lr(0.5, gamma=0.5)]).table(4)
-        array([0.25  , 0.125 , 0.125 , 0.0625])
-    """
-    return ChainedScheduler(schedulers=tuple(schedulers), learning_rate=learning_rate)

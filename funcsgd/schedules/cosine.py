@@ -6,20 +6,50 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from funcsgd.schedules.formula import choose, cos, known
+from funcsgd.schedules.formula import Scalar, choose, cos, known
 from funcsgd.schedules.recurrence import Group, Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CosineAnnealingLR(Schedule):
-    """See `cosine_annealing_lr`."""
+    """Half a cosine from the base learning rate down to ``eta_min`` at ``T_max``; then up again, and so on.
+
+    Equation, with ``m`` for ``eta_min`` and ``T`` for ``T_max``::
+
+        lr = (1 + cos(pi * epoch / T)) / (1 + cos(pi * (epoch - 1) / T)) * (lr - m) + m
+        lr = lr + (base_lr - m) * (1 - cos(pi / T)) / 2                     at epoch T + 1, 3 T + 1, ...
+        lr = m + (base_lr - m) * (1 + cos(pi * epoch / T)) / 2              closed form
+
+    Args:
+        learning_rate: the optimizer's; see `Schedule`.
+        T_max: number of epochs from the top to the bottom.
+        eta_min: lowest learning rate.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
+
+    Around ``T_max`` the recurrence divides by numbers close to 0, so past it the table drifts away from the closed
+    form, in torch as here: measured over 400 values of ``T_max``, by at most 7e-15 of the base learning rate until
+    ``T_max`` and 3e-11 in 10,000 epochs.
+
+    Raises:
+        ZeroDivisionError: from ``table``, at epoch 1, for a ``T_max`` of 0, as in torch.
+
+    Exactness: table bitwise; traced call `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``CosineAnnealingLR``, torch 2.13.0; Loshchilov and Hutter, SGDR, 2017.
+
+    Differs from ``optax.cosine_decay_schedule`` in: (1) it does not stop at ``T_max``; (2) ``eta_min`` is a learning
+    rate, not a fraction; (3) the table.
+
+    Example:
+        >>> CosineAnnealingLR(0.5, T_max=4).table(9).round(3)
+        array([0.5  , 0.427, 0.25 , 0.073, 0.   , 0.073, 0.25 , 0.427, 0.5  ])
+    """
 
     has_closed_form = True
-    T_max: Any
-    eta_min: Any
+    T_max: Scalar
+    eta_min: Scalar = 0.0
 
     def get_lr(self, run: Recurrence) -> Any:
         """``CosineAnnealingLR.get_lr``, without the branch for a scheduler that was unpickled at its first step."""
@@ -36,53 +66,6 @@ class CosineAnnealingLR(Schedule):
         if not isinstance(epoch, int | float):
             epoch = epoch % (2 * self.T_max)  # the same angle, near 0, where float32 has bits for it
         return self.eta_min + (base_lr - self.eta_min) * (1 + cos(math.pi * epoch / self.T_max)) / 2
-
-
-def cosine_annealing_lr(
-    learning_rate: ArrayLike,
-    T_max: ArrayLike,
-    eta_min: ArrayLike = 0.0,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """Half a cosine from the base learning rate down to ``eta_min`` at ``T_max``; then up again, and so on.
-
-    Equation, with ``m`` for ``eta_min`` and ``T`` for ``T_max``::
-
-        lr = (1 + cos(pi * epoch / T)) / (1 + cos(pi * (epoch - 1) / T)) * (lr - m) + m
-        lr = lr + (base_lr - m) * (1 - cos(pi / T)) / 2                     at epoch T + 1, 3 T + 1, ...
-        lr = m + (base_lr - m) * (1 + cos(pi * epoch / T)) / 2              closed form
-
-    Args:
-        learning_rate: the optimizer's; see `Schedule`.
-        T_max: number of epochs from the top to the bottom.
-        eta_min: lowest learning rate.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`. Around ``T_max`` its recurrence divides by numbers close to 0, so past it the table drifts away
-        from the closed form, in torch as here: measured over 400 values of ``T_max``, by at most 7e-15 of the base
-        learning rate until ``T_max`` and 3e-11 in 10,000 epochs.
-
-    Raises:
-        ZeroDivisionError: from ``table``, at epoch 1, for a ``T_max`` of 0, as in torch.
-
-    Exactness: table bitwise; traced call `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``CosineAnnealingLR``, torch 2.13.0; Loshchilov and Hutter, SGDR, 2017.
-
-    Differs from ``optax.cosine_decay_schedule`` in: (1) it does not stop at ``T_max``; (2) ``eta_min`` is a learning
-    rate, not a fraction; (3) the table.
-
-    Example:
-        >>> cosine_annealing_lr(0.5, T_max=4).table(9).round(3)
-        array([0.5  , 0.427, 0.25 , 0.073, 0.   , 0.073, 0.25 , 0.427, 0.5  ])
-    """
-    return CosineAnnealingLR(
-        learning_rate=learning_rate, T_max=T_max, eta_min=eta_min, last_epoch=last_epoch, initial_lr=initial_lr
-    )
 
 
 @dataclass
@@ -106,13 +89,49 @@ class _WarmRestarts(Recurrence):
         self.group["lr"] = self.get_lr(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CosineAnnealingWarmRestarts(Schedule):
-    """See `cosine_annealing_warm_restarts`."""
+    """Half a cosine from the base learning rate to ``eta_min``, again and again, each ``T_mult`` times as long.
 
-    T_0: Any
-    T_mult: Any
-    eta_min: Any
+    Equation, ``T_cur`` epochs into a period of ``T_i``::
+
+        lr = eta_min + (base_lr - eta_min) * (1 + cos(pi * T_cur / T_i)) / 2
+
+    Args:
+        learning_rate: the optimizer's; see `Schedule`.
+        T_0: length of the first period in epochs; integer from 1.
+        T_mult: integer from 1.
+        eta_min: lowest learning rate.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`. The table then takes the first period for the
+            present one, as torch does; the closed form does not.
+
+    It may be called with fractions of an epoch: ``schedule(step / steps_per_epoch)`` is torch's
+    ``scheduler.step(epoch + i / iters)``.
+
+    Raises:
+        ValueError: a period is not a positive integer; the schedule is called with a negative number.
+
+    Exactness: table bitwise; called with a Python number, bitwise that of torch's ``step(epoch)``; traced call
+    `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``CosineAnnealingWarmRestarts``, torch 2.13.0; Loshchilov and Hutter,
+    SGDR, 2017.
+
+    Differs from torch's ``step(epoch)`` in: a traced call finds every restart. torch, and a call with a Python number,
+    take a logarithm whose rounding misses some: with ``T_0=1, T_mult=3``, epoch 121 gets ``eta_min``. torch's
+    ``step()``, and so the table, has them all.
+
+    Example:
+        >>> schedule = CosineAnnealingWarmRestarts(0.5, T_0=2, T_mult=2)
+        >>> schedule.table(7).round(3)
+        array([0.5  , 0.25 , 0.5  , 0.427, 0.25 , 0.073, 0.5  ])
+        >>> round(schedule(0.5), 3)
+        0.427
+    """
+
+    T_0: Scalar
+    T_mult: Scalar = 1
+    eta_min: Scalar = 0.0
 
     def validate(self) -> None:
         """Raise torch's errors for periods that are not positive integers."""
@@ -170,61 +189,3 @@ class CosineAnnealingWarmRestarts(Schedule):
         T_cur, T_i = place
         over = T_cur >= T_i
         return jnp.where(over, T_cur - T_i, T_cur), jnp.where(over, T_i * self.T_mult, T_i)
-
-
-def cosine_annealing_warm_restarts(
-    learning_rate: ArrayLike,
-    T_0: ArrayLike,
-    T_mult: ArrayLike = 1,
-    eta_min: ArrayLike = 0.0,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """Half a cosine from the base learning rate to ``eta_min``, again and again, each ``T_mult`` times as long.
-
-    Equation, ``T_cur`` epochs into a period of ``T_i``::
-
-        lr = eta_min + (base_lr - eta_min) * (1 + cos(pi * T_cur / T_i)) / 2
-
-    Args:
-        learning_rate: the optimizer's; see `Schedule`.
-        T_0: length of the first period in epochs; integer from 1.
-        T_mult: integer from 1.
-        eta_min: lowest learning rate.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`. The table then takes the first period for the
-            present one, as torch does; the closed form does not.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`. It may be called with fractions of an epoch: ``schedule(step / steps_per_epoch)`` is torch's
-        ``scheduler.step(epoch + i / iters)``.
-
-    Raises:
-        ValueError: a period is not a positive integer; the schedule is called with a negative number.
-
-    Exactness: table bitwise; called with a Python number, bitwise that of torch's ``step(epoch)``; traced call
-    `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``CosineAnnealingWarmRestarts``, torch 2.13.0; Loshchilov and Hutter,
-    SGDR, 2017.
-
-    Differs from torch's ``step(epoch)`` in: a traced call finds every restart. torch, and a call with a Python number,
-    take a logarithm whose rounding misses some: with ``T_0=1, T_mult=3``, epoch 121 gets ``eta_min``. torch's
-    ``step()``, and so the table, has them all.
-
-    Example:
-        >>> schedule = cosine_annealing_warm_restarts(0.5, T_0=2, T_mult=2)
-        >>> schedule.table(7).round(3)
-        array([0.5  , 0.25 , 0.5  , 0.427, 0.25 , 0.073, 0.5  ])
-        >>> round(schedule(0.5), 3)
-        0.427
-    """
-    return CosineAnnealingWarmRestarts(
-        learning_rate=learning_rate,
-        T_0=T_0,
-        T_mult=T_mult,
-        eta_min=eta_min,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )

@@ -1,32 +1,70 @@
 """Cyclical learning rates: up and down between two bounds, and momentum the other way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import choose, floor
+from funcsgd.schedules.formula import Scalar, choose, floor
 from funcsgd.schedules.recurrence import Group, Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CyclicLR(Schedule):
-    """See `cyclic_lr`."""
+    """A triangular wave between two learning rates; ``.momentum`` is the wave between two momenta, upside down.
 
-    learning_rate: None = None
-    base_lr: Any
-    max_lr: Any
-    step_size_up: Any
-    step_size_down: Any
-    mode: str
-    gamma: Any
-    scale_fn: Callable[[Any], Any] | None
-    scale_mode: str
-    cycle_momentum: bool
-    base_momentum: Any
-    max_momentum: Any
+    Equation, with ``s`` rising from 0 to 1 in ``step_size_up`` steps and falling again in ``step_size_down``::
+
+        lr       = base_lr + (max_lr - base_lr) * s * f
+        momentum = max_momentum - (max_momentum - base_momentum) * s * f
+        f = 1, 1 / 2 ** (cycle - 1), gamma ** step or scale_fn(cycle or step); cycles count from 1
+
+    Args:
+        base_lr: lower bound; it takes the place of the optimizer's learning rate, so none is asked for.
+        max_lr: upper bound.
+        step_size_up: number of steps, batches as a rule, from the lower bound to the upper.
+        step_size_down: number of steps back; None for as many.
+        mode: ``f``, in the order above; unused with ``scale_fn``.
+        gamma: for ``"exp_range"``.
+        scale_fn: function of an int for the table, of a traced array under ``jit``.
+        scale_mode: what ``scale_fn`` is given: the ``"cycle"`` or, under any other word, the step.
+        cycle_momentum: on by default, as in torch, where it switches the momentum of ``SGD(momentum=0)`` on: give
+            ``.momentum`` to the optimizer as well.
+        base_momentum: lower bound of the momentum, reached with ``max_lr``.
+        max_momentum: upper bound of the momentum, reached with ``base_lr``.
+        last_epoch: by keyword; see `Schedule`.
+        initial_lr: by keyword; what the optimizer already held as ``group["initial_lr"]``, if anything: torch takes the
+            first learning rate from it, and the closed form does not.
+
+    It counts steps; its ``.momentum`` is None without ``cycle_momentum``.
+
+    Raises:
+        ValueError: an unknown mode. ZeroDivisionError: ``step_size_up`` is 0.
+
+    Exactness: tables bitwise; traced calls `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``CyclicLR``, torch 2.13.0; Smith, Cyclical Learning Rates, 2017.
+
+    Example:
+        >>> schedule = CyclicLR(0.25, 0.75, step_size_up=2, base_momentum=0.5, max_momentum=1.0)
+        >>> schedule.table(6)
+        array([0.25, 0.5 , 0.75, 0.5 , 0.25, 0.5 ])
+        >>> schedule.momentum.table(6)
+        array([1.  , 0.75, 0.5 , 0.75, 1.  , 0.75])
+    """
+
+    learning_rate: None = field(default=None, init=False, repr=False)
+    base_lr: Scalar
+    max_lr: Scalar
+    step_size_up: Scalar = 2000
+    step_size_down: Scalar | None = None
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    gamma: Scalar = 1.0
+    scale_fn: Callable[[Any], Any] | None = None
+    scale_mode: Literal["cycle", "iterations"] = "cycle"
+    cycle_momentum: bool = True
+    base_momentum: Scalar = 0.8
+    max_momentum: Scalar = 0.9
 
     def validate(self) -> None:
         """Raise torch's error for an unknown mode."""
@@ -90,78 +128,3 @@ class CyclicLR(Schedule):
         if self.mode == "triangular2":
             return scale, 1 / (2.0 ** (cycle - 1))
         return scale, self.gamma**epoch if self.mode == "exp_range" else 1.0
-
-
-def cyclic_lr(
-    base_lr: ArrayLike,
-    max_lr: ArrayLike,
-    step_size_up: ArrayLike = 2000,
-    step_size_down: ArrayLike | None = None,
-    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
-    gamma: ArrayLike = 1.0,
-    scale_fn: Callable[[Any], Any] | None = None,
-    scale_mode: Literal["cycle", "iterations"] = "cycle",
-    cycle_momentum: bool = True,
-    base_momentum: ArrayLike = 0.8,
-    max_momentum: ArrayLike = 0.9,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """A triangular wave between two learning rates; ``.momentum`` is the wave between two momenta, upside down.
-
-    Equation, with ``s`` rising from 0 to 1 in ``step_size_up`` steps and falling again in ``step_size_down``::
-
-        lr       = base_lr + (max_lr - base_lr) * s * f
-        momentum = max_momentum - (max_momentum - base_momentum) * s * f
-        f = 1, 1 / 2 ** (cycle - 1), gamma ** step or scale_fn(cycle or step); cycles count from 1
-
-    Args:
-        base_lr: lower bound; it takes the place of the optimizer's learning rate, so none is asked for.
-        max_lr: upper bound.
-        step_size_up: number of steps, batches as a rule, from the lower bound to the upper.
-        step_size_down: number of steps back; None for as many.
-        mode: ``f``, in the order above; unused with ``scale_fn``.
-        gamma: for ``"exp_range"``.
-        scale_fn: function of an int for the table, of a traced array under ``jit``.
-        scale_mode: what ``scale_fn`` is given: the ``"cycle"`` or, under any other word, the step.
-        cycle_momentum: on by default, as in torch, where it switches the momentum of ``SGD(momentum=0)`` on: give
-            ``.momentum`` to the optimizer as well.
-        base_momentum: lower bound of the momentum, reached with ``max_lr``.
-        max_momentum: upper bound of the momentum, reached with ``base_lr``.
-        last_epoch: see `Schedule`.
-        initial_lr: what the optimizer already held as ``group["initial_lr"]``, if anything: torch takes the first
-            learning rate from it, and the closed form does not.
-
-    Returns:
-        A `Schedule` of steps; its ``.momentum`` is None without ``cycle_momentum``.
-
-    Raises:
-        ValueError: an unknown mode. ZeroDivisionError: ``step_size_up`` is 0.
-
-    Exactness: tables bitwise; traced calls `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``CyclicLR``, torch 2.13.0; Smith, Cyclical Learning Rates, 2017.
-
-    Example:
-        >>> schedule = cyclic_lr(0.25, 0.75, step_size_up=2, base_momentum=0.5, max_momentum=1.0)
-        >>> schedule.table(6)
-        array([0.25, 0.5 , 0.75, 0.5 , 0.25, 0.5 ])
-        >>> schedule.momentum.table(6)
-        array([1.  , 0.75, 0.5 , 0.75, 1.  , 0.75])
-    """
-    return CyclicLR(
-        base_lr=base_lr,
-        max_lr=max_lr,
-        step_size_up=step_size_up,
-        step_size_down=step_size_down,
-        mode=mode,
-        gamma=gamma,
-        scale_fn=scale_fn,
-        scale_mode=scale_mode,
-        cycle_momentum=cycle_momentum,
-        base_momentum=base_momentum,
-        max_momentum=max_momentum,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )

@@ -3,33 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import minimum
+from funcsgd.schedules.formula import Scalar, minimum
 from funcsgd.schedules.recurrence import Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ExponentialLR(Schedule):
-    """See `exponential_lr`."""
-
-    has_closed_form = True
-    scales = True
-    gamma: Any
-
-    def get_lr(self, run: Recurrence) -> Any:
-        """``ExponentialLR.get_lr``."""
-        return run.lr if run.is_initial else run.lr * self.gamma
-
-    def closed_form(self, base_lr: Any, epoch: Any) -> Any:
-        """``ExponentialLR._get_closed_form_lr``."""
-        return base_lr * self.gamma**epoch
-
-
-def exponential_lr(
-    learning_rate: ArrayLike, gamma: ArrayLike, last_epoch: int = -1, *, initial_lr: ArrayLike | None = None
-) -> Schedule:
     """Exponential decay: multiply by ``gamma`` at every epoch.
 
     Equation::
@@ -40,11 +20,7 @@ def exponential_lr(
     Args:
         learning_rate: the optimizer's; see `Schedule`.
         gamma: factor of an epoch.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
 
     Exactness: table bitwise; traced call `rounding`: the rounding of ``gamma`` to the dtype counts ``epoch`` times.
 
@@ -53,20 +29,54 @@ def exponential_lr(
     Differs from ``optax.exponential_decay`` in: the table, which multiplies instead of taking powers.
 
     Example:
-        >>> exponential_lr(0.5, gamma=0.5).table(4)
+        >>> ExponentialLR(0.5, gamma=0.5).table(4)
         array([0.5   , 0.25  , 0.125 , 0.0625])
     """
-    return ExponentialLR(learning_rate=learning_rate, gamma=gamma, last_epoch=last_epoch, initial_lr=initial_lr)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolynomialLR(Schedule):
-    """See `polynomial_lr`."""
 
     has_closed_form = True
     scales = True
-    total_iters: Any
-    power: Any
+    gamma: Scalar
+
+    def get_lr(self, run: Recurrence) -> Any:
+        """``ExponentialLR.get_lr``."""
+        return run.lr if run.is_initial else run.lr * self.gamma
+
+    def closed_form(self, base_lr: Any, epoch: Any) -> Any:
+        """``ExponentialLR._get_closed_form_lr``."""
+        return base_lr * self.gamma**epoch
+
+
+@dataclass(frozen=True)
+class PolynomialLR(Schedule):
+    """A power of the share of epochs that remain, down to 0 at ``total_iters``, then level.
+
+    Equation, with ``T`` for ``total_iters``::
+
+        lr = lr * ((1.0 - epoch / T) / (1.0 - (epoch - 1) / T)) ** power      from epoch 1 to T
+        lr = base_lr * (1.0 - min(T, epoch) / T) ** power                     closed form
+
+    Args:
+        learning_rate: the optimizer's; see `Schedule`.
+        total_iters: number of epochs. With 0 the table stays at the base learning rate, as in torch, and the closed
+            form divides by zero.
+        power: 1.0 is a straight line.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
+
+    Exactness: table bitwise; traced call `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``PolynomialLR``, torch 2.13.0.
+
+    Differs from ``optax.polynomial_schedule`` in: it ends at 0; the table.
+
+    Example:
+        >>> PolynomialLR(0.5, total_iters=4, power=2.0).table(6)
+        array([0.5    , 0.28125, 0.125  , 0.03125, 0.     , 0.     ])
+    """
+
+    has_closed_form = True
+    scales = True
+    total_iters: Scalar = 5
+    power: Scalar = 1.0
 
     def get_lr(self, run: Recurrence) -> Any:
         """``PolynomialLR.get_lr``."""
@@ -84,44 +94,3 @@ class PolynomialLR(Schedule):
             return base_lr * (1.0 - reached / self.total_iters) ** self.power
         # XLA divides by a constant as it multiplies by its reciprocal, and T / T may fall short of 1; this ends at 0.
         return base_lr * ((self.total_iters - reached) / self.total_iters) ** self.power
-
-
-def polynomial_lr(
-    learning_rate: ArrayLike,
-    total_iters: ArrayLike = 5,
-    power: ArrayLike = 1.0,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """A power of the share of epochs that remain, down to 0 at ``total_iters``, then level.
-
-    Equation, with ``T`` for ``total_iters``::
-
-        lr = lr * ((1.0 - epoch / T) / (1.0 - (epoch - 1) / T)) ** power      from epoch 1 to T
-        lr = base_lr * (1.0 - min(T, epoch) / T) ** power                     closed form
-
-    Args:
-        learning_rate: the optimizer's; see `Schedule`.
-        total_iters: number of epochs. With 0 the table stays at the base learning rate, as in torch, and the closed
-            form divides by zero.
-        power: 1.0 is a straight line.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
-
-    Exactness: table bitwise; traced call `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``PolynomialLR``, torch 2.13.0.
-
-    Differs from ``optax.polynomial_schedule`` in: it ends at 0; the table.
-
-    Example:
-        >>> polynomial_lr(0.5, total_iters=4, power=2.0).table(6)
-        array([0.5    , 0.28125, 0.125  , 0.03125, 0.     , 0.     ])
-    """
-    return PolynomialLR(
-        learning_rate=learning_rate, total_iters=total_iters, power=power, last_epoch=last_epoch, initial_lr=initial_lr
-    )

@@ -6,13 +6,16 @@ be traced, vmapped and differentiated when anything in it is an array.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcsgd.hyperparameters import check_scalar
+
+Scalar: TypeAlias = Any
+"""A Python number, a 0-d array or a tracer; `Any` to the type checker, so that formulas need no casts."""
 
 
 def known(*values: Any) -> bool:

@@ -1,31 +1,85 @@
 """The 1cycle policy: one rise, one long fall, and momentum the other way."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import choose, cos, known, minimum
+from funcsgd.schedules.formula import Scalar, choose, cos, known, minimum
 from funcsgd.schedules.recurrence import Group, Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class OneCycleLR(Schedule):
-    """See `one_cycle_lr`."""
+    """Up from ``max_lr / div_factor`` to ``max_lr`` and down to almost nothing; ``.momentum`` down and up.
 
-    learning_rate: None = None
-    max_lr: Any
-    total_steps: Any
-    pct_start: Any
-    anneal_strategy: str
-    cycle_momentum: bool
-    base_momentum: Any
-    max_momentum: Any
-    div_factor: Any
-    final_div_factor: Any
-    three_phase: bool
+    Equation, for a phase from ``a`` at step ``start`` to ``b`` at step ``end``::
+
+        p = (step - start) / (end - start)
+        value = b + (a - b) / 2.0 * (cos(pi * p) + 1)   or, linear,   (b - a) * p + a
+        end = pct_start * N - 1, [three phases: 2 * pct_start * N - 2,] N - 1       with N for total_steps
+
+    Args:
+        max_lr: the top. The initial learning rate follows from it, so none is asked for.
+        total_steps: number of steps, batches as a rule, in the cycle. Or give the next two.
+        epochs: times ``steps_per_epoch`` is ``total_steps``.
+        steps_per_epoch: number of updates in an epoch.
+        pct_start: share of the steps on the way up; a float in [0, 1].
+        anneal_strategy: shape of each phase.
+        cycle_momentum: on by default, as in torch, where it switches the momentum of ``SGD(momentum=0)`` on: give
+            ``.momentum`` to the optimizer as well.
+        base_momentum: momentum at the top of the learning rate.
+        max_momentum: momentum at both ends.
+        div_factor: ``max_lr`` over the initial learning rate.
+        final_div_factor: initial over the last learning rate.
+        three_phase: come back to the initial learning rate as fast as up, before the fall.
+        last_epoch: by keyword; see `Schedule`.
+
+    It counts steps; its ``.momentum`` is None without ``cycle_momentum``. Step ``total_steps`` is one more than the
+    cycle has, and extrapolates: a linear fall ends below 0 there. A traced count stays at it.
+
+    Raises:
+        ValueError: with torch's messages, for values that torch refuses; from ``table``, and from a call with a Python
+            number, beyond step ``total_steps``. ZeroDivisionError: ``pct_start * total_steps`` is 1.
+
+    Exactness: tables bitwise; traced calls `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``OneCycleLR``, torch 2.13.0; Smith and Topin, Super-Convergence, 2018.
+
+    Differs from ``optax.cosine_onecycle_schedule`` in: phases end one step earlier; momentum; the table.
+
+    Example:
+        >>> schedule = OneCycleLR(1.0, total_steps=5, pct_start=0.4, div_factor=4.0, anneal_strategy="linear")
+        >>> schedule.table(5)
+        array([2.50000e-01, 1.00000e+00, 6.66675e-01, 3.33350e-01, 2.50000e-05])
+        >>> schedule.momentum.table(5).round(3)
+        array([0.95 , 0.85 , 0.883, 0.917, 0.95 ])
+    """
+
+    learning_rate: None = field(default=None, init=False, repr=False)
+    initial_lr: None = field(default=None, init=False, repr=False)
+    max_lr: Scalar
+    total_steps: Scalar = None
+    epochs: InitVar[Scalar | None] = None
+    steps_per_epoch: InitVar[Scalar | None] = None
+    pct_start: Scalar = 0.3
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    cycle_momentum: bool = True
+    base_momentum: Scalar = 0.85
+    max_momentum: Scalar = 0.95
+    div_factor: Scalar = 25.0
+    final_div_factor: Scalar = 1e4
+    three_phase: bool = False
+
+    def __post_init__(self, epochs: Scalar | None, steps_per_epoch: Scalar | None) -> None:
+        if self.total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
+            for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+                if known(value) and (not isinstance(value, int) or value <= 0):
+                    raise ValueError(f"Expected positive integer {name}, but got {value}")
+            object.__setattr__(self, "total_steps", epochs * steps_per_epoch)
+        super().__post_init__()
 
     def validate(self) -> None:
         """Raise torch's errors, in torch's order."""
@@ -102,85 +156,3 @@ class OneCycleLR(Schedule):
             return choose(step <= end_step, value, lambda: phase(index + 1, end_step))
 
         return phase(0, 0.0)
-
-
-def one_cycle_lr(
-    max_lr: ArrayLike,
-    total_steps: ArrayLike | None = None,
-    epochs: ArrayLike | None = None,
-    steps_per_epoch: ArrayLike | None = None,
-    pct_start: ArrayLike = 0.3,
-    anneal_strategy: Literal["cos", "linear"] = "cos",
-    cycle_momentum: bool = True,
-    base_momentum: ArrayLike = 0.85,
-    max_momentum: ArrayLike = 0.95,
-    div_factor: ArrayLike = 25.0,
-    final_div_factor: ArrayLike = 1e4,
-    three_phase: bool = False,
-    last_epoch: int = -1,
-) -> Schedule:
-    """Up from ``max_lr / div_factor`` to ``max_lr`` and down to almost nothing; ``.momentum`` down and up.
-
-    Equation, for a phase from ``a`` at step ``start`` to ``b`` at step ``end``::
-
-        p = (step - start) / (end - start)
-        value = b + (a - b) / 2.0 * (cos(pi * p) + 1)   or, linear,   (b - a) * p + a
-        end = pct_start * N - 1, [three phases: 2 * pct_start * N - 2,] N - 1       with N for total_steps
-
-    Args:
-        max_lr: the top. The initial learning rate follows from it, so none is asked for.
-        total_steps: number of steps, batches as a rule, in the cycle. Or give the next two.
-        epochs: times ``steps_per_epoch`` is ``total_steps``.
-        steps_per_epoch: number of updates in an epoch.
-        pct_start: share of the steps on the way up; a float in [0, 1].
-        anneal_strategy: shape of each phase.
-        cycle_momentum: on by default, as in torch, where it switches the momentum of ``SGD(momentum=0)`` on: give
-            ``.momentum`` to the optimizer as well.
-        base_momentum: momentum at the top of the learning rate.
-        max_momentum: momentum at both ends.
-        div_factor: ``max_lr`` over the initial learning rate.
-        final_div_factor: initial over the last learning rate.
-        three_phase: come back to the initial learning rate as fast as up, before the fall.
-        last_epoch: see `Schedule`.
-
-    Returns:
-        A `Schedule` of steps; its ``.momentum`` is None without ``cycle_momentum``. Step ``total_steps`` is one more
-        than the cycle has, and extrapolates: a linear fall ends below 0 there. A traced count stays at it.
-
-    Raises:
-        ValueError: with torch's messages, for values that torch refuses; from ``table``, and from a call with a Python
-            number, beyond step ``total_steps``. ZeroDivisionError: ``pct_start * total_steps`` is 1.
-
-    Exactness: tables bitwise; traced calls `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``OneCycleLR``, torch 2.13.0; Smith and Topin, Super-Convergence, 2018.
-
-    Differs from ``optax.cosine_onecycle_schedule`` in: phases end one step earlier; momentum; the table.
-
-    Example:
-        >>> schedule = one_cycle_lr(1.0, total_steps=5, pct_start=0.4, div_factor=4.0, anneal_strategy="linear")
-        >>> schedule.table(5)
-        array([2.50000e-01, 1.00000e+00, 6.66675e-01, 3.33350e-01, 2.50000e-05])
-        >>> schedule.momentum.table(5).round(3)
-        array([0.95 , 0.85 , 0.883, 0.917, 0.95 ])
-    """
-    if total_steps is None:
-        if epochs is None or steps_per_epoch is None:
-            raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
-        for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
-            if known(value) and (not isinstance(value, int) or value <= 0):
-                raise ValueError(f"Expected positive integer {name}, but got {value}")
-        total_steps = epochs * steps_per_epoch
-    return OneCycleLR(
-        max_lr=max_lr,
-        total_steps=total_steps,
-        pct_start=pct_start,
-        anneal_strategy=anneal_strategy,
-        cycle_momentum=cycle_momentum,
-        base_momentum=base_momentum,
-        max_momentum=max_momentum,
-        div_factor=div_factor,
-        final_div_factor=final_div_factor,
-        three_phase=three_phase,
-        last_epoch=last_epoch,
-    )

@@ -1,6 +1,6 @@
 """What a scheduler does to a learning rate that only the run will know: a few operations for each epoch.
 
-Where a metric decides about the learning rate as well (`reduce_lr_on_plateau`), no table can hold its values. But what
+Where a metric decides about the learning rate as well (`ReduceLROnPlateau`), no table can hold its values. But what
 torch's schedulers do with it in an epoch is always the same short piece of arithmetic, and that can be written down
 beforehand, by giving the recurrence a number that remembers what is done to it.
 """
@@ -55,7 +55,7 @@ def operations(chained: ChainedScheduler, n: int) -> tuple[float, list[Operation
     """Write down what the schedules in a chain do to their learning rate, each for itself.
 
     Args:
-        chained: of `chained_scheduler`.
+        chained: of `ChainedScheduler`.
         n: number of epochs, from 1.
 
     Returns:

@@ -1,6 +1,6 @@
 """What a schedule is: a pure function of a count, and the table of what torch's scheduler would have set."""
 
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
 
 import jax
@@ -9,27 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 from funcsgd.hyperparameters import check_nonnegative
-from funcsgd.schedules.formula import known, number
+from funcsgd.schedules.formula import Scalar, known, number
 from funcsgd.schedules.recurrence import Group, Recurrence, Stepper
 
 _NO_CLOSED_FORM = "{} has no closed form; tabulate(schedule, n) reads torch's own values inside jit"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Schedule:
     """A learning rate as a function of the number of ``scheduler.step()`` calls made so far, from 0.
 
-    Made by the functions of this package, which are named after torch's classes. Where torch takes an optimizer, they
-    take its learning rate. A schedule may be read in three ways:
+    Its subclasses are named after torch's. Where those take an optimizer, these take its learning rate. A schedule is
+    frozen and may be read in three ways:
 
     - ``schedule(count)`` with an array or tracer, as an optax schedule: the closed form in the default float dtype, to
       a few roundings of the largest value; a power counts the rounding of its base as often as its exponent says.
     - ``schedule(count)`` with a Python number: the closed form in Python doubles, torch's ``_get_closed_form_lr`` in
       every bit where there is one.
     - ``schedule.table(n)``: torch's own recurrence, in every bit. It drifts from the closed form: in 10,000 epochs, as
-      measured, by 1e-13 of the largest value at most; 3e-11 for `cosine_annealing_lr`.
+      measured, by 1e-13 of the largest value at most; 3e-11 for `CosineAnnealingLR`.
 
-    Attributes:
+    Args:
         learning_rate: the optimizer's ``lr`` when the scheduler is made; None for the schedules that overwrite it. A
             Python number, a 0-d array or a tracer, like every other hyperparameter.
         last_epoch: -1 to start. To resume after epoch ``k``: ``k``, with ``learning_rate`` the one in force at ``k``;
@@ -37,9 +37,10 @@ class Schedule:
         initial_lr: the learning rate that the run began with, torch's ``group["initial_lr"]``. Needed to resume.
     """
 
-    learning_rate: Any
+    learning_rate: Scalar
+    _: KW_ONLY
     last_epoch: int = -1
-    initial_lr: Any = None
+    initial_lr: Scalar | None = None
 
     has_closed_form: ClassVar[bool] = False
     """torch's class has one, and SequentialLR uses it at a milestone."""

@@ -1,43 +1,16 @@
 """Schedules that drop at given epochs and stay level in between: step decay."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jax.typing import ArrayLike
-
+from funcsgd.schedules.formula import Scalar
 from funcsgd.schedules.recurrence import Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StepLR(Schedule):
-    """See `step_lr`."""
-
-    has_closed_form = True
-    scales = True
-    step_size: Any
-    gamma: Any
-
-    def get_lr(self, run: Recurrence) -> Any:
-        """``StepLR.get_lr``."""
-        if run.last_epoch == 0 or run.last_epoch % self.step_size != 0:
-            return run.lr
-        return run.lr * self.gamma
-
-    def closed_form(self, base_lr: Any, epoch: Any) -> Any:
-        """``StepLR._get_closed_form_lr``."""
-        return base_lr * self.gamma ** (epoch // self.step_size)
-
-
-def step_lr(
-    learning_rate: ArrayLike,
-    step_size: ArrayLike,
-    gamma: ArrayLike = 0.1,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
     """Step decay: multiply by ``gamma`` every ``step_size`` epochs.
 
     Equation::
@@ -49,11 +22,7 @@ def step_lr(
         learning_rate: the optimizer's; see `Schedule`.
         step_size: number of epochs between two drops; integer from 1.
         gamma: factor of a drop.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
 
     Raises:
         ZeroDivisionError: from ``table``, at epoch 1, for a ``step_size`` of 0, as in torch.
@@ -66,41 +35,28 @@ def step_lr(
     powers.
 
     Example:
-        >>> step_lr(0.5, step_size=2, gamma=0.5).table(5)
+        >>> StepLR(0.5, step_size=2, gamma=0.5).table(5)
         array([0.5  , 0.5  , 0.25 , 0.25 , 0.125])
     """
-    return StepLR(
-        learning_rate=learning_rate, step_size=step_size, gamma=gamma, last_epoch=last_epoch, initial_lr=initial_lr
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiStepLR(Schedule):
-    """See `multi_step_lr`."""
 
     has_closed_form = True
     scales = True
-    milestones: tuple[Any, ...]
-    gamma: Any
+    step_size: Scalar
+    gamma: Scalar = 0.1
 
     def get_lr(self, run: Recurrence) -> Any:
-        """``MultiStepLR.get_lr``; torch looks the epoch up in a Counter of the milestones."""
-        repeats = self.milestones.count(run.last_epoch)
-        return run.lr * self.gamma**repeats if repeats else run.lr
+        """``StepLR.get_lr``."""
+        if run.last_epoch == 0 or run.last_epoch % self.step_size != 0:
+            return run.lr
+        return run.lr * self.gamma
 
     def closed_form(self, base_lr: Any, epoch: Any) -> Any:
-        """``MultiStepLR._get_closed_form_lr``; the sum is torch's bisection."""
-        return base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+        """``StepLR._get_closed_form_lr``."""
+        return base_lr * self.gamma ** (epoch // self.step_size)
 
 
-def multi_step_lr(
-    learning_rate: ArrayLike,
-    milestones: Iterable[ArrayLike],
-    gamma: ArrayLike = 0.1,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
+@dataclass(frozen=True)
+class MultiStepLR(Schedule):
     """Multiply by ``gamma`` at each milestone.
 
     Equation::
@@ -112,11 +68,7 @@ def multi_step_lr(
         learning_rate: the optimizer's; see `Schedule`.
         milestones: epochs, in any order. One that is given twice counts twice; 0 takes effect at once.
         gamma: factor of a drop.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
 
     Exactness: table bitwise; traced call `rounding`.
 
@@ -125,13 +77,24 @@ def multi_step_lr(
     Differs from ``optax.piecewise_constant_schedule`` in: one factor for all milestones; repeated milestones.
 
     Example:
-        >>> multi_step_lr(0.5, milestones=[1, 3, 3], gamma=0.5).table(5)
+        >>> MultiStepLR(0.5, milestones=[1, 3, 3], gamma=0.5).table(5)
         array([0.5   , 0.25  , 0.25  , 0.0625, 0.0625])
     """
-    return MultiStepLR(
-        learning_rate=learning_rate,
-        milestones=tuple(milestones),
-        gamma=gamma,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )
+
+    has_closed_form = True
+    scales = True
+    milestones: Sequence[Scalar]
+    gamma: Scalar = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        super().__post_init__()
+
+    def get_lr(self, run: Recurrence) -> Any:
+        """``MultiStepLR.get_lr``; torch looks the epoch up in a Counter of the milestones."""
+        repeats = self.milestones.count(run.last_epoch)
+        return run.lr * self.gamma**repeats if repeats else run.lr
+
+    def closed_form(self, base_lr: Any, epoch: Any) -> Any:
+        """``MultiStepLR._get_closed_form_lr``; the sum is torch's bisection."""
+        return base_lr * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)

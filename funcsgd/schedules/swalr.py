@@ -4,21 +4,45 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import choose, cos, known, maximum, minimum
+from funcsgd.schedules.formula import Scalar, choose, cos, known, maximum, minimum
 from funcsgd.schedules.recurrence import Group, Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SWALR(Schedule):
-    """See `swalr`."""
+    """Go from the learning rate in force to ``swa_lr``, and stay there while weights are averaged.
+
+    Equation, with ``t = min(1, epoch / anneal_epochs)``::
+
+        alpha = t   or, cos,   (1 - cos(pi * t)) / 2
+        lr = swa_lr * alpha + before * (1 - alpha)
+        before = (lr - previous_alpha * swa_lr) / (1 - previous_alpha)      in the table, at every epoch anew
+        before = base_lr                                                    closed form
+
+    Args:
+        learning_rate: the optimizer's; see `Schedule`.
+        swa_lr: last learning rate.
+        anneal_epochs: number of epochs until then; integer from 0.
+        anneal_strategy: shape of the way.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
+
+    Raises:
+        ValueError: with torch's messages, for values that torch refuses.
+
+    Exactness: table bitwise; traced call `rounding`.
+
+    Source: ``torch/optim/swa_utils.py``, ``SWALR``, torch 2.13.0.
+
+    Example:
+        >>> SWALR(0.5, swa_lr=0.25, anneal_epochs=2, anneal_strategy="linear").table(4)
+        array([0.5  , 0.375, 0.25 , 0.25 ])
+    """
 
     from_base = False
-    swa_lr: Any
-    anneal_epochs: Any
-    anneal_strategy: str
+    swa_lr: Scalar
+    anneal_epochs: Scalar = 10
+    anneal_strategy: Literal["cos", "linear"] = "cos"
 
     def validate(self) -> None:
         """Raise torch's errors."""
@@ -53,53 +77,3 @@ class SWALR(Schedule):
         """How far the annealing is, 0 to 1."""
         t = maximum(0, minimum(1, step / maximum(1, self.anneal_epochs)))
         return t if self.anneal_strategy == "linear" else (1 - cos(math.pi * t)) / 2
-
-
-def swalr(
-    learning_rate: ArrayLike,
-    swa_lr: ArrayLike,
-    anneal_epochs: ArrayLike = 10,
-    anneal_strategy: Literal["cos", "linear"] = "cos",
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """Go from the learning rate in force to ``swa_lr``, and stay there while weights are averaged.
-
-    Equation, with ``t = min(1, epoch / anneal_epochs)``::
-
-        alpha = t   or, cos,   (1 - cos(pi * t)) / 2
-        lr = swa_lr * alpha + before * (1 - alpha)
-        before = (lr - previous_alpha * swa_lr) / (1 - previous_alpha)      in the table, at every epoch anew
-        before = base_lr                                                    closed form
-
-    Args:
-        learning_rate: the optimizer's; see `Schedule`.
-        swa_lr: last learning rate.
-        anneal_epochs: number of epochs until then; integer from 0.
-        anneal_strategy: shape of the way.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
-
-    Raises:
-        ValueError: with torch's messages, for values that torch refuses.
-
-    Exactness: table bitwise; traced call `rounding`.
-
-    Source: ``torch/optim/swa_utils.py``, ``SWALR``, torch 2.13.0.
-
-    Example:
-        >>> swalr(0.5, swa_lr=0.25, anneal_epochs=2, anneal_strategy="linear").table(4)
-        array([0.5  , 0.375, 0.25 , 0.25 ])
-    """
-    return SWALR(
-        learning_rate=learning_rate,
-        swa_lr=swa_lr,
-        anneal_epochs=anneal_epochs,
-        anneal_strategy=anneal_strategy,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )

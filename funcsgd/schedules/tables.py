@@ -32,8 +32,8 @@ def tabulate(schedule: Schedule | MomentumSchedule, n: int) -> optax.Schedule:
 
     Example:
         >>> import jax
-        >>> from funcsgd.schedules import step_lr
-        >>> learning_rate = tabulate(step_lr(0.5, step_size=2, gamma=0.5), 5)
+        >>> from funcsgd.schedules import StepLR
+        >>> learning_rate = tabulate(StepLR(0.5, step_size=2, gamma=0.5), 5)
         >>> jax.jit(learning_rate)(3)
         Array(0.25, dtype=float32)
     """
@@ -67,8 +67,8 @@ def per_epoch(schedule: optax.Schedule, steps_per_epoch: ArrayLike) -> optax.Sch
     Exactness: that of ``schedule``.
 
     Example:
-        >>> from funcsgd.schedules import step_lr
-        >>> learning_rate = per_epoch(step_lr(0.5, step_size=1, gamma=0.5), steps_per_epoch=100)
+        >>> from funcsgd.schedules import StepLR
+        >>> learning_rate = per_epoch(StepLR(0.5, step_size=1, gamma=0.5), steps_per_epoch=100)
         >>> learning_rate(99), learning_rate(100)
         (0.5, 0.25)
     """

@@ -3,21 +3,46 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jax.typing import ArrayLike
-
-from funcsgd.schedules.formula import known, minimum
+from funcsgd.schedules.formula import Scalar, known, minimum
 from funcsgd.schedules.recurrence import Recurrence
 from funcsgd.schedules.schedule import Schedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ConstantLR(Schedule):
-    """See `constant_lr`."""
+    """A fraction of the base learning rate for ``total_iters`` epochs; all of it, always, with a factor of 1.0.
+
+    Equation::
+
+        lr = base_lr * factor       before epoch total_iters
+        lr = lr * (1.0 / factor)    at epoch total_iters, and level from there
+
+    Args:
+        learning_rate: the optimizer's; see `Schedule`.
+        factor: in [0, 1].
+        total_iters: number of epochs. With 0 the table never returns to the base learning rate, and the closed form
+            never leaves it, as in torch.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
+
+    Raises:
+        ValueError: ``factor`` is out of range. ZeroDivisionError: from ``table`` at epoch ``total_iters``, for a
+            factor of 0.
+
+    Exactness: table bitwise; traced call `rounding`.
+
+    Source: ``torch/optim/lr_scheduler.py``, ``ConstantLR``, torch 2.13.0.
+
+    Differs from ``optax.constant_schedule`` in: the factor, and the return from it.
+
+    Example:
+        >>> ConstantLR(0.5, factor=0.5, total_iters=2).table(4)
+        array([0.25, 0.25, 0.5 , 0.5 ])
+    """
 
     has_closed_form = True
     scales = True
-    factor: Any
-    total_iters: Any
+    factor: Scalar = 1.0 / 3
+    total_iters: Scalar = 5
 
     def validate(self) -> None:
         """Raise torch's error for a factor outside [0, 1]."""
@@ -37,64 +62,43 @@ class ConstantLR(Schedule):
         return base_lr * (self.factor + (epoch >= self.total_iters) * (1 - self.factor))
 
 
-def constant_lr(
-    learning_rate: ArrayLike,
-    factor: ArrayLike = 1.0 / 3,
-    total_iters: ArrayLike = 5,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """A fraction of the base learning rate for ``total_iters`` epochs; all of it, always, with a factor of 1.0.
+@dataclass(frozen=True)
+class LinearLR(Schedule):
+    """A straight line from one fraction of the base learning rate to another, then level.
 
-    Equation::
+    Equation, with ``s`` and ``t`` for the factors and ``T`` for ``total_iters``::
 
-        lr = base_lr * factor       before epoch total_iters
-        lr = lr * (1.0 / factor)    at epoch total_iters, and level from there
+        lr = base_lr * s                                            at epoch 0
+        lr = lr * (1.0 + (t - s) / (T * s + (epoch - 1) * (t - s)))   to epoch T
+        lr = base_lr * (s + (t - s) * min(T, epoch) / T)            closed form
 
     Args:
         learning_rate: the optimizer's; see `Schedule`.
-        factor: in [0, 1].
-        total_iters: number of epochs. With 0 the table never returns to the base learning rate, and the closed form
-            never leaves it, as in torch.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
+        start_factor: in (0, 1].
+        end_factor: in [0, 1].
+        total_iters: number of epochs on the line. With 0 the table stays at ``start_factor``, as in torch, and the
+            closed form divides by zero.
+        last_epoch, initial_lr: by keyword, to resume; see `Schedule`.
 
     Raises:
-        ValueError: ``factor`` is out of range. ZeroDivisionError: from ``table`` at epoch ``total_iters``, for a
-            factor of 0.
+        ValueError: a factor is out of range, with torch's message.
 
     Exactness: table bitwise; traced call `rounding`.
 
-    Source: ``torch/optim/lr_scheduler.py``, ``ConstantLR``, torch 2.13.0.
+    Source: ``torch/optim/lr_scheduler.py``, ``LinearLR``, torch 2.13.0.
 
-    Differs from ``optax.constant_schedule`` in: the factor, and the return from it.
+    Differs from ``optax.linear_schedule`` in: fractions of a base learning rate in place of values; the table.
 
     Example:
-        >>> constant_lr(0.5, factor=0.5, total_iters=2).table(4)
-        array([0.25, 0.25, 0.5 , 0.5 ])
+        >>> LinearLR(0.5, start_factor=0.25, total_iters=3).table(5)
+        array([0.125, 0.25 , 0.375, 0.5  , 0.5  ])
     """
-    return ConstantLR(
-        learning_rate=learning_rate,
-        factor=factor,
-        total_iters=total_iters,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearLR(Schedule):
-    """See `linear_lr`."""
 
     has_closed_form = True
     scales = True
-    start_factor: Any
-    end_factor: Any
-    total_iters: Any
+    start_factor: Scalar = 1.0 / 3
+    end_factor: Scalar = 1.0
+    total_iters: Scalar = 5
 
     def validate(self) -> None:
         """Raise torch's errors for factors out of range."""
@@ -121,55 +125,3 @@ class LinearLR(Schedule):
             self.start_factor
             + (self.end_factor - self.start_factor) * minimum(self.total_iters, epoch) / self.total_iters
         )
-
-
-def linear_lr(
-    learning_rate: ArrayLike,
-    start_factor: ArrayLike = 1.0 / 3,
-    end_factor: ArrayLike = 1.0,
-    total_iters: ArrayLike = 5,
-    last_epoch: int = -1,
-    *,
-    initial_lr: ArrayLike | None = None,
-) -> Schedule:
-    """A straight line from one fraction of the base learning rate to another, then level.
-
-    Equation, with ``s`` and ``t`` for the factors and ``T`` for ``total_iters``::
-
-        lr = base_lr * s                                            at epoch 0
-        lr = lr * (1.0 + (t - s) / (T * s + (epoch - 1) * (t - s)))   to epoch T
-        lr = base_lr * (s + (t - s) * min(T, epoch) / T)            closed form
-
-    Args:
-        learning_rate: the optimizer's; see `Schedule`.
-        start_factor: in (0, 1].
-        end_factor: in [0, 1].
-        total_iters: number of epochs on the line. With 0 the table stays at ``start_factor``, as in torch, and the
-            closed form divides by zero.
-        last_epoch: -1, or the epoch to resume after; see `Schedule`.
-        initial_lr: the learning rate that the run began with, to resume; see `Schedule`.
-
-    Returns:
-        A `Schedule`.
-
-    Raises:
-        ValueError: a factor is out of range, with torch's message.
-
-    Exactness: table bitwise; traced call `rounding`.
-
-    Source: ``torch/optim/lr_scheduler.py``, ``LinearLR``, torch 2.13.0.
-
-    Differs from ``optax.linear_schedule`` in: fractions of a base learning rate in place of values; the table.
-
-    Example:
-        >>> linear_lr(0.5, start_factor=0.25, total_iters=3).table(5)
-        array([0.125, 0.25 , 0.375, 0.5  , 0.5  ])
-    """
-    return LinearLR(
-        learning_rate=learning_rate,
-        start_factor=start_factor,
-        end_factor=end_factor,
-        total_iters=total_iters,
-        last_epoch=last_epoch,
-        initial_lr=initial_lr,
-    )

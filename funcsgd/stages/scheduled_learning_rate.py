@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from funcsgd.arithmetic.float64_words import doubles, from_words, rounded_words, to_words
 from funcsgd.per_leaf import incremented
-from funcsgd.schedules import Schedule, chained_scheduler
+from funcsgd.schedules import ChainedScheduler, Schedule
 from funcsgd.schedules.operations import Operations, operations
 from funcsgd.schedules.plateau import ReduceLROnPlateau, ReduceLROnPlateauState
 from funcsgd.stages.learning_rate import scale_by_learning_rate
@@ -25,7 +25,7 @@ class ScaleBySchedulersState(NamedTuple):
         last_epoch: int32 scalar, how often the schedulers were stepped; torch's name.
         words: uint32, shape ``(2,)``: the learning rate that the next update takes, the bits of a double; where a
             scheduler watches a metric and an epoch is over, that of the epoch, until the metric is seen.
-        plateaus: a `ReduceLROnPlateauState` for each `reduce_lr_on_plateau`; their ``words`` are what each one left.
+        plateaus: a `ReduceLROnPlateauState` for each `ReduceLROnPlateau`; their ``words`` are what each one left.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
@@ -54,7 +54,7 @@ def scale_by_schedulers(
     calls ``scheduler.step(metric)``: in the first update of the new epoch, before that update is made. In all others it
     is not looked at.
 
-    Without a `reduce_lr_on_plateau`, ``tabulate(chained_scheduler(schedulers), n)`` does the same for less.
+    Without a `ReduceLROnPlateau`, ``tabulate(ChainedScheduler(schedulers), n)`` does the same for less.
 
     Args:
         schedulers: in the order of their construction in torch, and of their steps; each changes the learning rate
@@ -65,7 +65,7 @@ def scale_by_schedulers(
 
     Returns:
         A transformation with a `ScaleBySchedulersState`, in which `get_learning_rate` finds the learning rate; `sgd`
-        takes it in place of one. If there is a `reduce_lr_on_plateau`, its ``update`` needs ``metric``, or else
+        takes it in place of one. If there is a `ReduceLROnPlateau`, its ``update`` needs ``metric``, or else
         ``value``, a scalar, by keyword, in every call. `train` passes ``metric``; there ``value`` is the loss of the
         batch.
 
@@ -74,18 +74,18 @@ def scale_by_schedulers(
             less than 1; in ``update``, when both are missing.
 
     Exactness: bitwise for the learning rate: torch's double, kept and calculated as one with and without JAX's 64-bit
-    mode, and cast once; see `reduce_lr_on_plateau` for the metric. That of `scale_by_learning_rate` for the step.
+    mode, and cast once; see `ReduceLROnPlateau` for the metric. That of `scale_by_learning_rate` for the step.
 
     Differs from ``optax.contrib.reduce_on_plateau`` in: (1) it takes the place of the learning rate, instead of
     scaling updates that already have one; (2) the first update looks at nothing, as no epoch is over; (3) the metric
-    is one number for each epoch, not averaged over its updates; (4) what `reduce_lr_on_plateau` does otherwise; (5) the
+    is one number for each epoch, not averaged over its updates; (4) what `ReduceLROnPlateau` does otherwise; (5) the
     schedules beside it meet the reduced learning rate, as they do in torch.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from funcsgd import get_learning_rate, sgd
-        >>> from funcsgd.schedules import exponential_lr, reduce_lr_on_plateau
-        >>> schedulers = [exponential_lr(0.5, gamma=0.5), reduce_lr_on_plateau(0.5, factor=0.5, patience=0)]
+        >>> from funcsgd.schedules import ExponentialLR, ReduceLROnPlateau
+        >>> schedulers = [ExponentialLR(0.5, gamma=0.5), ReduceLROnPlateau(0.5, factor=0.5, patience=0)]
         >>> tx = sgd(scale_by_schedulers(schedulers, n=10), momentum=0.9)
         >>> params = jnp.array([1.0])
         >>> state = tx.init(params)
@@ -107,7 +107,7 @@ def scale_by_schedulers(
     rate: ArrayLike | None = plateaus[0].learning_rate if plateaus else None
     written: list[Operations] = []
     if schedules:
-        rate, written = operations(chained_scheduler(schedules, rate), n)
+        rate, written = operations(ChainedScheduler(schedules, learning_rate=rate), n)
     first: ArrayLike = 0.0 if rate is None else rate
     remaining = iter(written)
     steps = [next(remaining) if isinstance(scheduler, Schedule) else scheduler for scheduler in schedulers]
@@ -144,9 +144,7 @@ def scale_by_schedulers(
         del extra_args
         metric = value if metric is None else metric
         if metric is None and plateaus:
-            raise ValueError(
-                "reduce_lr_on_plateau needs the metric: call tx.update(grads, state, params, value=metric)"
-            )
+            raise ValueError("ReduceLROnPlateau needs the metric: call tx.update(grads, state, params, value=metric)")
         between_epochs = state.count // every > state.last_epoch
         seen = jnp.asarray(0.0 if metric is None else metric)
         new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
@@ -161,15 +159,15 @@ def scale_by_schedulers(
 
 
 def scale_by_plateau(plateau: ReduceLROnPlateau, every: ArrayLike = 1) -> optax.GradientTransformationExtraArgs:
-    """`scale_by_schedulers` for one `reduce_lr_on_plateau`.
+    """`scale_by_schedulers` for one `ReduceLROnPlateau`.
 
     Exactness: that of `scale_by_schedulers`.
 
     Example:
         >>> import jax.numpy as jnp, optax
         >>> from funcsgd import add_momentum
-        >>> from funcsgd.schedules import reduce_lr_on_plateau
-        >>> plateau = reduce_lr_on_plateau(0.5, factor=0.5, patience=0)
+        >>> from funcsgd.schedules import ReduceLROnPlateau
+        >>> plateau = ReduceLROnPlateau(0.5, factor=0.5, patience=0)
         >>> tx = optax.chain(add_momentum(0.9), scale_by_plateau(plateau, every=100))
         >>> params = jnp.array([1.0])
         >>> updates, state = tx.update(jnp.array([2.0]), tx.init(params), params, value=3.0)

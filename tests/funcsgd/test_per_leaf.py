@@ -19,7 +19,7 @@ RULES = {
     "clip_grad_norm": lambda: optax.chain(funcsgd.clip_grad_norm(0.1), funcsgd.sgd(0.1)),
     "clip in any order": lambda: optax.chain(funcsgd.clip_grad_norm(0.1, summation="any"), funcsgd.sgd(0.1)),
     "clip_grad_value": lambda: optax.chain(funcsgd.clip_grad_value(0.1), funcsgd.sgd(0.1)),
-    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.step_lr(0.1, 1)], 9), 0.9),
+    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.StepLR(0.1, 1)], 9), 0.9),
     "average": lambda: averages.with_average(funcsgd.sgd(0.1, 0.9), averages.ema(0.9)),
     "line search": lambda: optax.chain(optax.scale(-1.0), curvature.scale_by_quadratic_linesearch()),
     "observed": lambda: optax.chain(funcsgd.sgd(0.1), curvature.observe_quadratic_step(0.1)),

@@ -9,7 +9,7 @@ from tests.support.drives import by_jit, by_scan
 from tests.support.torch_runs import by_step, differing_bits, legal_flags, name_of, random_run, torch_run
 
 STEPS = 20
-CYCLE = schedules.cyclic_lr(0.01, 0.1, step_size_up=7, step_size_down=3)
+CYCLE = schedules.CyclicLR(0.01, 0.1, step_size_up=7, step_size_down=3)
 RATES, MOMENTA = CYCLE.table(STEPS), CYCLE.momentum.table(STEPS)
 FLAGS = [flags for flags in legal_flags() if flags["momentum"] == 0.9 and not flags["maximize"]]
 SIZES = [7, *(pytest.param(n, marks=pytest.mark.thorough) for n in (*range(1, 7), *range(8, 18)))]

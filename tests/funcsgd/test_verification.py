@@ -82,7 +82,7 @@ RULES = {
     "plain": lambda: funcsgd.sgd(0.1, **SGD),
     "clip, schedule, EMA": lambda: optax.chain(
         funcsgd.clip_grad_norm(0.5),
-        averages.with_average(funcsgd.sgd(schedules.cosine_annealing_lr(0.1, T_max=10), **SGD), averages.ema(0.99)),
+        averages.with_average(funcsgd.sgd(schedules.CosineAnnealingLR(0.1, T_max=10), **SGD), averages.ema(0.99)),
     ),
 }
 

@@ -26,8 +26,8 @@ RULES = {
     "clip the maximum": optax.chain(funcsgd.clip_grad_norm(1.0, "inf"), funcsgd.sgd(0.1, 0.9)),
     "clip values": optax.chain(funcsgd.clip_grad_value(1.0), funcsgd.sgd(0.1, 0.9)),
     "average": averages.with_average(funcsgd.sgd(0.1), averages.ema(0.9)),
-    "schedule": funcsgd.sgd(schedules.tabulate(schedules.step_lr(0.1, 1), 9), 0.9),
-    "schedulers": funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.step_lr(0.1, 1)], 9), 0.9),
+    "schedule": funcsgd.sgd(schedules.tabulate(schedules.StepLR(0.1, 1), 9), 0.9),
+    "schedulers": funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.StepLR(0.1, 1)], 9), 0.9),
 }
 RNG = np.random.default_rng(0)
 VALUES = {"w": RNG.standard_normal((64, 24)).astype(np.float32), "b": RNG.standard_normal(64).astype(np.float32)}

@@ -10,26 +10,23 @@ import numpy as np
 import torch
 from torch.optim import lr_scheduler, swa_utils
 
-import funcsgd.schedules as ours
+from funcsgd import schedules
 
-NAMES = {
-    "LambdaLR": ours.lambda_lr,
-    "MultiplicativeLR": ours.multiplicative_lr,
-    "StepLR": ours.step_lr,
-    "MultiStepLR": ours.multi_step_lr,
-    "ConstantLR": ours.constant_lr,
-    "LinearLR": ours.linear_lr,
-    "ExponentialLR": ours.exponential_lr,
-    "PolynomialLR": ours.polynomial_lr,
-    "CosineAnnealingLR": ours.cosine_annealing_lr,
-    "CosineAnnealingWarmRestarts": ours.cosine_annealing_warm_restarts,
-    "CyclicLR": ours.cyclic_lr,
-    "OneCycleLR": ours.one_cycle_lr,
-    "SWALR": ours.swalr,
-    "SequentialLR": ours.sequential_lr,
-    "ChainedScheduler": ours.chained_scheduler,
-}
-LEAVES = tuple(NAMES)[:-2]
+LEAVES = (
+    "LambdaLR",
+    "MultiplicativeLR",
+    "StepLR",
+    "MultiStepLR",
+    "ConstantLR",
+    "LinearLR",
+    "ExponentialLR",
+    "PolynomialLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "OneCycleLR",
+    "SWALR",
+)
 WITHOUT_LEARNING_RATE = ("CyclicLR", "OneCycleLR")
 WITH_CLOSED_FORM = LEAVES[2:9]
 
@@ -60,7 +57,7 @@ def to_ours(config, lr, **more):
         arguments = arguments | {"schedulers": [to_ours(inner, lr, **more) for inner in arguments["schedulers"]]}
     if name not in WITHOUT_LEARNING_RATE:
         more = more | {"learning_rate": lr}
-    return NAMES[name](**arguments, **more)
+    return getattr(schedules, name)(**arguments, **more)
 
 
 def torch_tables(config, sgd, n):

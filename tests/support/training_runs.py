@@ -81,7 +81,7 @@ PROBLEMS = {"linear regression": linear_regression, "perceptron": perceptron, "c
 @functools.cache
 def recipe():
     """Momentum, weight decay, a schedule by epochs and an average."""
-    schedule = schedules.cosine_annealing_lr(0.1, T_max=EPOCHS)
+    schedule = schedules.CosineAnnealingLR(0.1, T_max=EPOCHS)
     rate = schedules.per_epoch(schedules.tabulate(schedule, EPOCHS), STEPS)
     return averages.with_average(funcsgd.sgd(rate, momentum=0.9, weight_decay=1e-3), averages.ema(0.9))
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from funcsgd import schedules
-from funcsgd.schedules import ReduceLROnPlateau, Schedule, chained_scheduler, reduce_lr_on_plateau
-from funcsgd.schedules.composition import ChainedScheduler
-from funcsgd.schedules.one_cycle import OneCycleLR
+from funcsgd.schedules import ChainedScheduler, OneCycleLR, ReduceLROnPlateau, Schedule
 from torch_bridge.translate.optimizers import adapter_of, learning_rate_of
 from torch_bridge.translate.scheduler_progress import as_list, epochs_done
 from torch_bridge.translate.stepping import is_torchs, look_ahead, names_of
@@ -32,7 +30,7 @@ def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> li
         scheduler: any scheduler of ``torch.optim.lr_scheduler`` but ReduceLROnPlateau, nested ones too, and SWALR; in
             whatever state it is, as long as its formula leads there: torch's next 50 epochs are compared, by stepping
             a copy. `from_torch` with the optimizer takes any other state too. Several that are stepped one after
-            another, in the order of their steps, are a `chained_scheduler`.
+            another, in the order of their steps, are a `ChainedScheduler`.
 
     Returns:
         A list, one `Schedule` a group: ``schedule.table(n)`` is what the scheduler sets, in every bit, had it been
@@ -127,7 +125,7 @@ def turns_from_torch(schedulers: "Sequence[LRScheduler]") -> list[Turns]:
 def chained(turns: Turns) -> Schedule | None:
     """Return the schedules among schedulers as one; None where there are none."""
     schedules = [scheduler for scheduler in turns if isinstance(scheduler, Schedule)]
-    return chained_scheduler(schedules) if len(schedules) > 1 else next(iter(schedules), None)
+    return ChainedScheduler(schedules) if len(schedules) > 1 else next(iter(schedules), None)
 
 
 def watches_metric(turns: Turns) -> bool:
@@ -166,7 +164,7 @@ def plateau_from_torch(scheduler: Any, index: int) -> ReduceLROnPlateau:
                 "added later; torch raises too: set min_lrs of the scheduler"
             )
         bounds = [scheduler.default_min_lr] * count
-    return reduce_lr_on_plateau(learning_rate, min_lr=bounds[index], **options)
+    return ReduceLROnPlateau(learning_rate, min_lr=bounds[index], **options)
 
 
 def _base(scheduler: Any, index: int) -> float:
@@ -188,7 +186,7 @@ def _lambda(function: Callable[..., Schedule]) -> Callable[[Any, int], Schedule]
 
 def _multi_step(scheduler: Any, index: int) -> Schedule:
     milestones = sorted(scheduler.milestones.elements())  # a Counter: duplicates count twice
-    return schedules.multi_step_lr(_base(scheduler, index), milestones, scheduler.gamma)
+    return schedules.MultiStepLR(_base(scheduler, index), milestones, scheduler.gamma)
 
 
 def _cyclic(scheduler: Any, index: int) -> Schedule:
@@ -196,7 +194,7 @@ def _cyclic(scheduler: Any, index: int) -> Schedule:
     up, down = _cycle(scheduler.total_size, scheduler.step_ratio)
     momenta = _momenta(scheduler, group)
     initial_lr, base_lr = float(group["initial_lr"]), _base(scheduler, index)
-    return schedules.cyclic_lr(
+    return schedules.CyclicLR(
         base_lr,
         float(scheduler.max_lrs[index]),
         up,
@@ -230,7 +228,7 @@ def _one_cycle(scheduler: Any, index: int) -> Schedule:
     max_lr, initial_lr, min_lr = (float(group[name]) for name in ("max_lr", "initial_lr", "min_lr"))
     phases, total = scheduler._schedule_phases, scheduler.total_steps
     momenta = _momenta(scheduler, group)
-    return schedules.one_cycle_lr(
+    return schedules.OneCycleLR(
         max_lr,
         total,
         pct_start=_solve(
@@ -269,17 +267,17 @@ def _near(guess: float) -> Iterator[float]:
 def _swalr(scheduler: Any, index: int) -> Schedule:
     strategy: Literal["linear", "cos"] = "linear" if scheduler.anneal_func.__name__ == "_linear_anneal" else "cos"
     swa_lr = float(scheduler.optimizer.param_groups[index]["swa_lr"])
-    return schedules.swalr(_base(scheduler, index), swa_lr, scheduler.anneal_epochs, strategy)
+    return schedules.SWALR(_base(scheduler, index), swa_lr, scheduler.anneal_epochs, strategy)
 
 
 def _sequential(scheduler: Any, index: int) -> Schedule:
     inner = [_translate(child, index) for child in scheduler._schedulers]
-    return schedules.sequential_lr(_initial(scheduler, index), inner, scheduler._milestones)
+    return schedules.SequentialLR(_initial(scheduler, index), inner, scheduler._milestones)
 
 
 def _chained(scheduler: Any, index: int) -> Schedule:
     inner = [_translate(child, index) for child in scheduler._schedulers]
-    return schedules.chained_scheduler(inner, _initial(scheduler, index))
+    return schedules.ChainedScheduler(inner, learning_rate=_initial(scheduler, index))
 
 
 def _initial(scheduler: Any, index: int) -> float:
@@ -287,16 +285,16 @@ def _initial(scheduler: Any, index: int) -> float:
 
 
 _TRANSLATIONS: dict[str, Callable[[Any, int], Schedule | ReduceLROnPlateau]] = {
-    "LambdaLR": _lambda(schedules.lambda_lr),
-    "MultiplicativeLR": _lambda(schedules.multiplicative_lr),
-    "StepLR": _plain(schedules.step_lr, "step_size", "gamma"),
+    "LambdaLR": _lambda(schedules.LambdaLR),
+    "MultiplicativeLR": _lambda(schedules.MultiplicativeLR),
+    "StepLR": _plain(schedules.StepLR, "step_size", "gamma"),
     "MultiStepLR": _multi_step,
-    "ConstantLR": _plain(schedules.constant_lr, "factor", "total_iters"),
-    "LinearLR": _plain(schedules.linear_lr, "start_factor", "end_factor", "total_iters"),
-    "ExponentialLR": _plain(schedules.exponential_lr, "gamma"),
-    "PolynomialLR": _plain(schedules.polynomial_lr, "total_iters", "power"),
-    "CosineAnnealingLR": _plain(schedules.cosine_annealing_lr, "T_max", "eta_min"),
-    "CosineAnnealingWarmRestarts": _plain(schedules.cosine_annealing_warm_restarts, "T_0", "T_mult", "eta_min"),
+    "ConstantLR": _plain(schedules.ConstantLR, "factor", "total_iters"),
+    "LinearLR": _plain(schedules.LinearLR, "start_factor", "end_factor", "total_iters"),
+    "ExponentialLR": _plain(schedules.ExponentialLR, "gamma"),
+    "PolynomialLR": _plain(schedules.PolynomialLR, "total_iters", "power"),
+    "CosineAnnealingLR": _plain(schedules.CosineAnnealingLR, "T_max", "eta_min"),
+    "CosineAnnealingWarmRestarts": _plain(schedules.CosineAnnealingWarmRestarts, "T_0", "T_mult", "eta_min"),
     "CyclicLR": _cyclic,
     "OneCycleLR": _one_cycle,
     "ReduceLROnPlateau": plateau_from_torch,

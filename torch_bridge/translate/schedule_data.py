@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,10 +42,9 @@ def described(function: Callable[..., Any]) -> str:
 
 
 def scheduler_call(scheduler: Schedule | ReduceLROnPlateau) -> tuple[str, dict[str, Any]]:
-    """Return the name of the function that makes a scheduler, and its arguments."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(scheduler).__name__).lower()
-    parameters = inspect.signature(getattr(funcsgd.schedules, name)).parameters
-    return name, {key: getattr(scheduler, key, None) for key in parameters}
+    """Return the name of a scheduler's class in ``funcsgd.schedules``, and its arguments."""
+    parameters = inspect.signature(type(scheduler)).parameters
+    return type(scheduler).__name__, {key: getattr(scheduler, key, None) for key in parameters}
 
 
 def scheduler_to_data(scheduler: Scheduler) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def scheduler_from_data(data: Mapping[str, Any]) -> Scheduler:
         return Untranslated(data["untranslated"], data["reason"], data["refusal"])
     options = {key: _made(value) for key, value in data.items() if key != "name"}
     make = getattr(funcsgd.schedules, data["name"], None)
-    if make is None:
+    if not (isinstance(make, type) and issubclass(make, Schedule | ReduceLROnPlateau)):
         raise ValueError(f"no scheduler is called {data['name']!r}")
     made: Scheduler = make(**options)
     return made

@@ -8,7 +8,7 @@ import pytest
 
 from funcsgd import noisy_quadratic as nq
 from funcsgd.averages import averaged_params
-from funcsgd.schedules import step_lr
+from funcsgd.schedules import StepLR
 from tests.support.noisy_quadratic_rules import grid, small_model
 
 
@@ -68,7 +68,7 @@ def test_a_schedule_of_learning_rates(x64):
     curve = jax.jit(lambda rule, rates: nq.risk_curve(model, rule, 4.0, 400, rates))
     flat = nq.risk_curve(model, rule, 4.0, 400)
     assert np.allclose(curve(nq.Rule(9.0, momentum=0.9), np.full(400, 0.5)), flat, rtol=1e-14)
-    decayed = curve(rule, step_lr(0.5, step_size=200, gamma=0.1).table(400))
+    decayed = curve(rule, StepLR(0.5, step_size=200, gamma=0.1).table(400))
     assert np.allclose(decayed[:201], flat[:201], rtol=1e-14)
     tenth = nq.steady_state(model, nq.Rule(0.05, momentum=0.9), 4.0).risk
     assert np.isclose(decayed[-1], tenth, rtol=0.02)

@@ -237,7 +237,7 @@ def test_every_form_of_hyperparameter(rule, form):
     params, gradients = random_run(np.float32, SHORT, steps=12)
     rates = [0.5**i for i in range(12)]
     numbers = {"lr": 0.125, "beta1": 0.875, "beta2": 0.984375, "weight_decay": 0.0625}
-    schedule = schedules.exponential_lr(1.0, gamma=0.5)
+    schedule = schedules.ExponentialLR(1.0, gamma=0.5)
 
     def built(lr, beta1, beta2, weight_decay):
         return ours(lr, betas=(beta1, beta2), weight_decay=weight_decay, sqrt=torch_root())
@@ -267,7 +267,7 @@ def test_a_table_and_a_number_are_doubles_in_32_bit_mode(rule):
     """float32(0.001) is not 0.001, and a quotient of the one is not that of the other."""
     ours, theirs = RULES[rule]
     params, gradients = random_run(np.float32, SHORT, steps=30)
-    schedule = schedules.cosine_annealing_lr(1e-3, T_max=30)
+    schedule = schedules.CosineAnnealingLR(1e-3, T_max=30)
     after = torch_run(
         params, by_step(gradients), lambda step: {"lr": schedule.table(30)[step]}, rule=theirs, weight_decay=0.1
     )
@@ -331,7 +331,7 @@ def test_a_rate_on_plateaus():
     """The metric stops falling after the third step."""
     params, gradients = random_run(np.float32, SHORT, steps=12)
     metrics = [1.0, 0.5, 0.25] + 9 * [0.25]
-    plateau = schedules.reduce_lr_on_plateau(1e-3, factor=0.3, patience=1)
+    plateau = schedules.ReduceLROnPlateau(1e-3, factor=0.3, patience=1)
     tx = funcsgd.adamw(funcsgd.scale_by_plateau(plateau), sqrt=torch_root())
     tensors = [torch.tensor(p, requires_grad=True) for p in params]
     optimizer = torch.optim.AdamW(tensors, lr=1e-3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from funcsgd.arithmetic.float64_words import from_words
-from funcsgd.schedules.plateau import reduce_lr_on_plateau
+from funcsgd.schedules.plateau import ReduceLROnPlateau
 from tests.support.torch_schedulers import optimizer, same_bits
 
 MODES = list(itertools.product(["min", "max"], ["rel", "abs"]))
@@ -68,39 +68,39 @@ def draw_metrics(rng, n):
 
 
 def test_patience_is_how_many_bad_epochs_are_borne():
-    rates = run(reduce_lr_on_plateau(1.0, factor=0.5, patience=2), [3.0, 3.0, 3.0, 3.0, 3.0]).learning_rate
+    rates = run(ReduceLROnPlateau(1.0, factor=0.5, patience=2), [3.0, 3.0, 3.0, 3.0, 3.0]).learning_rate
     assert rates.tolist() == [1.0, 1.0, 1.0, 0.5, 0.5]
 
 
 def test_cooldown_forgives():
-    rates = run(reduce_lr_on_plateau(1.0, factor=0.5, patience=0, cooldown=2), [3.0] * 7).learning_rate
+    rates = run(ReduceLROnPlateau(1.0, factor=0.5, patience=0, cooldown=2), [3.0] * 7).learning_rate
     assert rates.tolist() == [1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
 
 
 def test_nan_is_never_better():
-    state = run(reduce_lr_on_plateau(1.0, factor=0.5, patience=0), [np.nan, 1.0, np.nan])
+    state = run(ReduceLROnPlateau(1.0, factor=0.5, patience=0), [np.nan, 1.0, np.nan])
     assert state.learning_rate.tolist() == [0.5, 0.5, 0.25]
     assert state.best.tolist() == [np.inf, 1.0, 1.0]
 
 
 def test_a_reduction_within_eps_is_not_made_but_cools_down():
-    state = run(reduce_lr_on_plateau(1.0, factor=0.5, patience=0, cooldown=4, eps=0.5), [1.0, 1.0])
+    state = run(ReduceLROnPlateau(1.0, factor=0.5, patience=0, cooldown=4, eps=0.5), [1.0, 1.0])
     assert state.learning_rate.tolist() == [1.0, 1.0]
     assert state.cooldown_counter.tolist() == [0, 4]
 
 
 def test_negative_metrics_move_a_relative_threshold_the_lenient_way():
-    state = run(reduce_lr_on_plateau(1.0, threshold=0.1), [-1.0, -0.95])
+    state = run(ReduceLROnPlateau(1.0, threshold=0.1), [-1.0, -0.95])
     assert state.best.tolist() == pytest.approx([-1.0, -0.95])
 
 
 def test_groups_have_bounds_of_their_own():
-    plateau = reduce_lr_on_plateau(np.array([1.0, 0.5]), factor=0.5, patience=0, min_lr=np.array([0.75, 0.0]))
+    plateau = ReduceLROnPlateau(np.array([1.0, 0.5]), factor=0.5, patience=0, min_lr=np.array([0.75, 0.0]))
     assert run(plateau, [1.0, 1.0, 1.0]).learning_rate.tolist() == [[1.0, 0.5], [0.75, 0.25], [0.75, 0.125]]
 
 
 def test_state_keeps_its_types():
-    plateau = reduce_lr_on_plateau(0.1)
+    plateau = ReduceLROnPlateau(0.1)
     before, after = plateau.init(), plateau.update(1, plateau.init())
     assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
 
@@ -117,7 +117,7 @@ def test_state_keeps_its_types():
 )
 def test_what_torch_refuses_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        reduce_lr_on_plateau(**{"learning_rate": 0.1} | arguments)
+        ReduceLROnPlateau(**{"learning_rate": 0.1} | arguments)
 
 
 # Against torch.
@@ -130,7 +130,7 @@ def test_every_epoch_is_torchs(x64, mode, threshold_mode):
     drawn = [(rng.choice((0.1, 1.0, rng.random())), draw_arguments(rng), draw_metrics(rng, 60)) for _ in range(250)]
 
     def states(learning_rate, arguments, metrics):
-        return run(reduce_lr_on_plateau(learning_rate, mode, threshold_mode=threshold_mode, **arguments), metrics)
+        return run(ReduceLROnPlateau(learning_rate, mode, threshold_mode=threshold_mode, **arguments), metrics)
 
     rates, arguments, metrics = (
         np.array([rate for rate, _, _ in drawn]),
@@ -150,7 +150,7 @@ def test_python_hyperparameters_are_torchs_traced_or_not(x64, mode, threshold_mo
     for _ in range(5):
         given, metrics = draw_arguments(rng), draw_metrics(rng, 40)
         theirs = torch_run(0.1, metrics, mode=mode, threshold_mode=threshold_mode, **given)
-        plateau = reduce_lr_on_plateau(0.1, mode, threshold_mode=threshold_mode, **given)
+        plateau = ReduceLROnPlateau(0.1, mode, threshold_mode=threshold_mode, **given)
         states = [plateau.init()]
         for metric in metrics:
             states.append(plateau.update(metric, states[-1]))
@@ -168,7 +168,7 @@ def test_groups_are_torchs(x64):
     for metric in metrics:
         scheduler.step(metric)
         rates.append([group["lr"] for group in sgd.param_groups])
-    plateau = reduce_lr_on_plateau(np.array([0.1, 0.03]), factor=0.7, patience=1, min_lr=np.array([0.02, 0.0]))
+    plateau = ReduceLROnPlateau(np.array([0.1, 0.03]), factor=0.7, patience=1, min_lr=np.array([0.02, 0.0]))
     assert same_bits(run(plateau, metrics).learning_rate, rates)
 
 
@@ -180,7 +180,7 @@ def test_without_64_bits_the_doubles_are_torchs(mode, threshold_mode):
         given, metrics = draw_arguments(rng), np.float32(draw_metrics(rng, 60))
         metrics[30:] = metrics[29] * np.float32(1 - given["threshold"])
         theirs = torch_run(0.1, metrics, mode=mode, threshold_mode=threshold_mode, **given)
-        ours = run(reduce_lr_on_plateau(0.1, mode, threshold_mode=threshold_mode, **given), metrics)
+        ours = run(ReduceLROnPlateau(0.1, mode, threshold_mode=threshold_mode, **given), metrics)
         assert ours.learning_rate.dtype == jnp.float32
         assert same_bits(from_words(ours.words), theirs[0]), given
         for our, their in zip(columns(ours), theirs, strict=True):

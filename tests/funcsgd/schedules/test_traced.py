@@ -7,28 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcsgd import schedules
 from funcsgd.schedules import (
-    chained_scheduler,
-    constant_lr,
-    cosine_annealing_lr,
-    cosine_annealing_warm_restarts,
-    cyclic_lr,
-    exponential_lr,
-    inverse_time_lr,
-    lambda_lr,
-    linear_lr,
-    multiplicative_lr,
-    one_cycle_lr,
+    SWALR,
+    ChainedScheduler,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    InverseTimeLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+    StepLR,
     per_epoch,
-    polynomial_lr,
-    sequential_lr,
-    step_lr,
-    swalr,
     tabulate,
 )
 from tests.support.torch_schedulers import (
     LEAVES,
-    NAMES,
     WITH_CLOSED_FORM,
     WITHOUT_LEARNING_RATE,
     Draw,
@@ -134,7 +134,7 @@ def test_hyperparameters_may_be_vmapped(name, x64):
     def values(learning_rate, traced):
         rest = {key: value for key, value in first.items() if key not in numbers}
         more = {} if name in WITHOUT_LEARNING_RATE else {"learning_rate": learning_rate}
-        schedule = NAMES[name](**rest, **traced, **more)
+        schedule = getattr(schedules, name)(**rest, **traced, **more)
         momentum = schedule.momentum or jnp.ones_like
         return schedule(jnp.arange(N)), momentum(jnp.arange(N))
 
@@ -159,37 +159,37 @@ def test_where_the_recurrence_is_the_formula_a_python_count_is_the_table(name):
 
 
 def test_a_cosine_far_out_keeps_float32s_precision():
-    schedule = cosine_annealing_lr(1.0, T_max=7)
+    schedule = CosineAnnealingLR(1.0, T_max=7)
     epochs = np.arange(100_000 - 14, 100_000)
     expected = (1 + np.cos(np.pi * (epochs % 14) / 7)) / 2
     assert np.abs(schedule(jnp.asarray(epochs)) - expected).max() < 1e-6
 
 
 def test_every_restart_is_found():
-    schedule = jax.jit(cosine_annealing_warm_restarts(1.0, T_0=1, T_mult=3, eta_min=0.5))
+    schedule = jax.jit(CosineAnnealingWarmRestarts(1.0, T_0=1, T_mult=3, eta_min=0.5))
     for restart in [0, 1, 4, 13, 40, 121, 364, 1093, 3280, 9841, 29524, 88573, 265720]:
         assert schedule(restart) == 1.0
 
 
 def test_a_polynomial_ends_at_zero():
-    assert jax.jit(polynomial_lr(1.0, 61, power=0.5))(61) == 0.0
+    assert jax.jit(PolynomialLR(1.0, 61, power=0.5))(61) == 0.0
 
 
 def test_a_traced_function_of_the_epoch():
-    schedule = lambda_lr(0.5, lambda epoch: jnp.where(epoch < 3, 1.0, 0.5))
+    schedule = LambdaLR(0.5, lambda epoch: jnp.where(epoch < 3, 1.0, 0.5))
     assert jax.jit(jax.vmap(schedule))(jnp.arange(5)).tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
     assert schedule.table(5).tolist() == [0.5, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_a_formula_without_the_count_has_the_counts_shape():
-    assert lambda_lr(0.5, lambda epoch: 1).table(2).tolist() == [0.5, 0.5]
-    assert lambda_lr(0.5, lambda epoch: 1)(jnp.arange(3)).tolist() == [0.5, 0.5, 0.5]
+    assert LambdaLR(0.5, lambda epoch: 1).table(2).tolist() == [0.5, 0.5]
+    assert LambdaLR(0.5, lambda epoch: 1)(jnp.arange(3)).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_hyperparameters_have_gradients():
     def last(beta, gamma, T_max):
-        warmup, anneal = exponential_lr(0.1, gamma), cosine_annealing_lr(0.1, T_max)
-        return sequential_lr(0.1, [warmup, anneal], milestones=[5])(9) * inverse_time_lr(0.1, beta)(9)
+        warmup, anneal = ExponentialLR(0.1, gamma), CosineAnnealingLR(0.1, T_max)
+        return SequentialLR(0.1, [warmup, anneal], milestones=[5])(9) * InverseTimeLR(0.1, beta)(9)
 
     gradients = jax.grad(last, argnums=(0, 1, 2))(0.1, 0.9, 20.0)
     assert np.isfinite(gradients).all()
@@ -197,7 +197,7 @@ def test_hyperparameters_have_gradients():
 
 
 def test_steps_per_epoch_may_be_traced():
-    rate = jax.jit(lambda step, k: per_epoch(tabulate(step_lr(1.0, 1, gamma=0.5), 4), k)(step))
+    rate = jax.jit(lambda step, k: per_epoch(tabulate(StepLR(1.0, 1, gamma=0.5), 4), k)(step))
     assert [rate(5, k) for k in (1, 2, 5, 6)] == [0.125, 0.25, 0.5, 1.0]
 
 
@@ -208,14 +208,14 @@ def test_warmup_length_may_be_vmapped():
     """The most common recipe, warmup and cosine, over lengths of the warmup and learning rates."""
 
     def rates(lr, warmup):
-        first, then = linear_lr(lr, 0.1, total_iters=warmup), cosine_annealing_lr(lr, 100 - warmup)
-        return sequential_lr(lr, [first, then], milestones=[warmup])(jnp.arange(100))
+        first, then = LinearLR(lr, 0.1, total_iters=warmup), CosineAnnealingLR(lr, 100 - warmup)
+        return SequentialLR(lr, [first, then], milestones=[warmup])(jnp.arange(100))
 
     lrs, warmups = np.array([0.1, 0.5, 1.0]), np.array([1, 5, 20])
     ours = jax.jit(jax.vmap(rates))(lrs, warmups)
     for i, (lr, warmup) in enumerate(zip(lrs.tolist(), warmups.tolist(), strict=True)):
-        parts = [linear_lr(lr, 0.1, total_iters=warmup), cosine_annealing_lr(lr, 100 - warmup)]
-        table = sequential_lr(lr, parts, milestones=[warmup]).table(100)
+        parts = [LinearLR(lr, 0.1, total_iters=warmup), CosineAnnealingLR(lr, 100 - warmup)]
+        table = SequentialLR(lr, parts, milestones=[warmup]).table(100)
         assert np.abs(ours[i] - table).max() <= 16 * np.finfo(np.float32).eps * lr
 
 
@@ -239,7 +239,7 @@ def test_nests_with_a_closed_form_are_their_tables_but_for_drift():
 
 
 def test_a_cycle_in_a_nest_has_a_table_of_momenta():
-    nest = sequential_lr(0.1, [constant_lr(0.1, 1.0), one_cycle_lr(1.0, 10)], milestones=[3])
+    nest = SequentialLR(0.1, [ConstantLR(0.1, 1.0), OneCycleLR(1.0, 10)], milestones=[3])
     assert nest.momentum.table(5)[:4].tolist() == [0.95] * 4
     assert jax.jit(tabulate(nest.momentum, 5))(4) < 0.95
     with pytest.raises(NotImplementedError, match="the momentum of SequentialLR has no closed form"):
@@ -249,15 +249,15 @@ def test_a_cycle_in_a_nest_has_a_table_of_momenta():
 @pytest.mark.parametrize(
     "schedule",
     [
-        multiplicative_lr(1.0, lambda epoch: 0.5),
-        sequential_lr(1.0, [step_lr(1.0, 9), swalr(1.0, 0.1)], milestones=[5]),
-        sequential_lr(1.0, [step_lr(1.0, 9), multiplicative_lr(1.0, lambda epoch: 0.5)], milestones=[5]),
-        sequential_lr(1.0, [chained_scheduler([step_lr(1.0, 9)]), step_lr(1.0, 9)], milestones=[5]),
-        sequential_lr(1.0, [step_lr(1.0, 9), step_lr(1.0, 8), step_lr(1.0, 7)], milestones=[5, 2]),
-        sequential_lr(1.0, [step_lr(1.0, 9)], milestones=[], last_epoch=3),
-        chained_scheduler([step_lr(1.0, 9), lambda_lr(1.0, lambda epoch: 0.5)]),
-        chained_scheduler([step_lr(1.0, 9), cosine_annealing_lr(1.0, 9)]),
-        chained_scheduler([cyclic_lr(0.1, 1.0)]),
+        MultiplicativeLR(1.0, lambda epoch: 0.5),
+        SequentialLR(1.0, [StepLR(1.0, 9), SWALR(1.0, 0.1)], milestones=[5]),
+        SequentialLR(1.0, [StepLR(1.0, 9), MultiplicativeLR(1.0, lambda epoch: 0.5)], milestones=[5]),
+        SequentialLR(1.0, [ChainedScheduler([StepLR(1.0, 9)]), StepLR(1.0, 9)], milestones=[5]),
+        SequentialLR(1.0, [StepLR(1.0, 9), StepLR(1.0, 8), StepLR(1.0, 7)], milestones=[5, 2]),
+        SequentialLR(1.0, [StepLR(1.0, 9)], milestones=[], last_epoch=3),
+        ChainedScheduler([StepLR(1.0, 9), LambdaLR(1.0, lambda epoch: 0.5)]),
+        ChainedScheduler([StepLR(1.0, 9), CosineAnnealingLR(1.0, 9)]),
+        ChainedScheduler([CyclicLR(0.1, 1.0)]),
     ],
 )
 def test_where_torch_has_no_formula_a_call_says_to_tabulate(schedule):

@@ -72,7 +72,7 @@ def test_a_state_without_learning_rate():
         funcsgd.get_learning_rate(optax.adam(0.1).init(jnp.ones(1)))
 
 
-SCHEDULE = schedules.step_lr(0.5, 1, gamma=0.5)
+SCHEDULE = schedules.StepLR(0.5, 1, gamma=0.5)
 STAGES = {
     "number": lambda: funcsgd.sgd(0.5),
     "schedule": lambda: funcsgd.sgd(SCHEDULE),

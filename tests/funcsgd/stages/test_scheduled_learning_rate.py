@@ -11,8 +11,8 @@ import torch
 
 from funcsgd import add_momentum, get_learning_rate, sgd
 from funcsgd.arithmetic.float64_words import from_words
-from funcsgd.schedules import exponential_lr, lambda_lr, step_lr, swalr
-from funcsgd.schedules.plateau import reduce_lr_on_plateau
+from funcsgd.schedules import SWALR, ExponentialLR, LambdaLR, StepLR
+from funcsgd.schedules.plateau import ReduceLROnPlateau
 from funcsgd.stages.scheduled_learning_rate import scale_by_plateau, scale_by_schedulers
 from tests.support.torch_schedulers import LEAVES, Draw, optimizer, same_bits, to_ours, to_torch
 
@@ -36,7 +36,7 @@ def torch_rates(configs, learning_rate, metrics):
 
 def our_stage(configs, learning_rate, n):
     schedulers = [
-        reduce_lr_on_plateau(learning_rate, **config[1]) if config[0] == PLATEAU[0] else to_ours(config, learning_rate)
+        ReduceLROnPlateau(learning_rate, **config[1]) if config[0] == PLATEAU[0] else to_ours(config, learning_rate)
         for config in configs
     ]
     return scale_by_schedulers(schedulers, n)
@@ -99,20 +99,18 @@ def test_each_class_beside_a_plateau(name):
 
 def test_by_hand():
     """Halved after each epoch by one scheduler, and by the other after each bad one; the first is never bad."""
-    schedulers = [exponential_lr(1.0, gamma=0.5), reduce_lr_on_plateau(1.0, factor=0.5, patience=0)]
+    schedulers = [ExponentialLR(1.0, gamma=0.5), ReduceLROnPlateau(1.0, factor=0.5, patience=0)]
     assert our_rates(scale_by_schedulers(schedulers, 9), np.ones(3)).tolist() == [1.0, 0.5, 0.125, 1 / 32]
 
 
 def test_beyond_the_last_epoch_the_schedules_rest():
-    schedulers = [exponential_lr(1.0, gamma=0.5), reduce_lr_on_plateau(1.0, factor=0.1, patience=2)]
+    schedulers = [ExponentialLR(1.0, gamma=0.5), ReduceLROnPlateau(1.0, factor=0.1, patience=2)]
     rates = our_rates(scale_by_schedulers(schedulers, 3), np.ones(4))
     assert rates.tolist() == [1.0, 0.5, 0.25, 0.25, 0.25 * 0.1]
 
 
 def test_without_a_plateau_no_metric_is_needed():
-    stage = scale_by_schedulers(
-        [step_lr(1.0, 1, gamma=0.5), lambda_lr(1.0, lambda epoch: 1 / epoch if epoch else 1)], 9
-    )
+    stage = scale_by_schedulers([StepLR(1.0, 1, gamma=0.5), LambdaLR(1.0, lambda epoch: 1 / epoch if epoch else 1)], 9)
     state = stage.init(())
     for _ in range(3):
         _, state = stage.update((), state)
@@ -121,8 +119,8 @@ def test_without_a_plateau_no_metric_is_needed():
 
 def test_hyperparameters_of_the_plateau_may_be_traced():
     def last(factor):
-        plateau = reduce_lr_on_plateau(1.0, factor=factor, patience=0)
-        stage = scale_by_schedulers([swalr(1.0, 0.5, 4), plateau], 9)
+        plateau = ReduceLROnPlateau(1.0, factor=factor, patience=0)
+        stage = scale_by_schedulers([SWALR(1.0, 0.5, 4), plateau], 9)
         state = stage.init(())
         for _ in range(3):
             _, state = stage.update((), state, value=1.0)
@@ -135,22 +133,22 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="at least one scheduler, but got none"):
         scale_by_schedulers([], 9)
     with pytest.raises(ValueError, match=r"share one learning_rate, but got \[0.1, 0.2\]"):
-        scale_by_schedulers([exponential_lr(0.1, 0.9), reduce_lr_on_plateau(0.2)], 9)
+        scale_by_schedulers([ExponentialLR(0.1, 0.9), ReduceLROnPlateau(0.2)], 9)
     with pytest.raises(ValueError, match="a stage of its own"):
-        scale_by_plateau(reduce_lr_on_plateau(np.array([0.1, 0.2])))
+        scale_by_plateau(ReduceLROnPlateau(np.array([0.1, 0.2])))
     with pytest.raises(ValueError, match="traced hyperparameter"):
-        jax.jit(lambda gamma: scale_by_schedulers([exponential_lr(0.1, gamma)], 9).init(()))(0.5)
+        jax.jit(lambda gamma: scale_by_schedulers([ExponentialLR(0.1, gamma)], 9).init(()))(0.5)
     with pytest.raises(ValueError, match="n=0"):
-        scale_by_schedulers([exponential_lr(0.1, 0.9)], 0)
+        scale_by_schedulers([ExponentialLR(0.1, 0.9)], 0)
     with pytest.raises(ValueError, match="every=0"):
-        scale_by_plateau(reduce_lr_on_plateau(0.1), every=0)
-    tx = sgd(scale_by_plateau(reduce_lr_on_plateau(0.1)))
+        scale_by_plateau(ReduceLROnPlateau(0.1), every=0)
+    tx = sgd(scale_by_plateau(ReduceLROnPlateau(0.1)))
     with pytest.raises(ValueError, match="value=metric"):
         tx.update(jnp.array([1.0]), tx.init(jnp.array([1.0])))
 
 
 def test_the_metric_is_looked_at_between_epochs():
-    tx = scale_by_plateau(reduce_lr_on_plateau(1.0, factor=0.5, patience=0), every=3)
+    tx = scale_by_plateau(ReduceLROnPlateau(1.0, factor=0.5, patience=0), every=3)
     params = jnp.array([0.0])
     state, steps = tx.init(params), []
     update = jax.jit(tx.update)
@@ -181,7 +179,7 @@ def test_a_run_on_plateaus_is_torchs(dtype):
             expected.append(p.detach().numpy().copy())
             rates.append(theirs.param_groups[0]["lr"])
 
-        plateau = reduce_lr_on_plateau(0.1, factor=0.3, patience=1)
+        plateau = ReduceLROnPlateau(0.1, factor=0.3, patience=1)
         tx = optax.chain(add_momentum(0.9), scale_by_plateau(plateau, every=4))
 
         def step(carry, batch):

@@ -15,7 +15,7 @@ from tests.support.training_runs import linear_regression
 
 PROBLEM = linear_regression()
 ORDER = np.random.default_rng(0).permutation(150).reshape(1, 10, 15)
-RULE = sgd(schedules.tabulate(schedules.cosine_annealing_lr(0.1, 10), 10), 0.9, weight_decay=0.01)
+RULE = sgd(schedules.tabulate(schedules.CosineAnnealingLR(0.1, 10), 10), 0.9, weight_decay=0.01)
 
 
 def batch(k):

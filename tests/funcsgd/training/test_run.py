@@ -148,7 +148,7 @@ def test_plateau_is_told_each_epochs_metric_as_torchs_scheduler_is(x64):
     epochs = 40
     rng = np.random.default_rng(0)
     data = rng.standard_normal((30, 4))
-    plateau = schedules.reduce_lr_on_plateau(0.3, factor=0.5, patience=1, threshold=0.05)
+    plateau = schedules.ReduceLROnPlateau(0.3, factor=0.5, patience=1, threshold=0.05)
     tx = optax.chain(funcsgd.add_momentum(0.9), funcsgd.scale_by_plateau(plateau, every=4))
     run = train(
         lambda w, batch: ((w - batch) ** 2).mean(),
@@ -202,7 +202,7 @@ def test_records_aux_and_the_optimizers_state_at_each_update():
 
     run = train(
         loss_fn,
-        funcsgd.sgd(schedules.exponential_lr(1.0, gamma=0.5)),
+        funcsgd.sgd(schedules.ExponentialLR(1.0, gamma=0.5)),
         jnp.array(0.0),
         jnp.arange(4.0),
         np.array([[0, 1], [2, 3]]),
@@ -319,7 +319,7 @@ REFUSED = {
     "unexpected aux": ({"loss_fn": lambda w, batch: (w, 0)}, "has_aux=False"),
     "missing aux": ({"has_aux": True}, "has_aux=True"),
     "a plateau without a metric": (
-        {"tx": funcsgd.scale_by_plateau(schedules.reduce_lr_on_plateau(0.1))},
+        {"tx": funcsgd.scale_by_plateau(schedules.ReduceLROnPlateau(0.1))},
         "metric=",
     ),
     "a metric that is no scalar": ({"metric": lambda epoch: jnp.ones(2)}, r"scalar.*\(2,\)"),

@@ -160,9 +160,9 @@ def test_static_part_tells_the_recipe(tmp_path):
     static = torch_bridge.Trace.load(tmp_path / "run.trace").static
     (group,), recipe = static["recipe"]["groups"], static["recipe"]
     function, plateau = group["schedulers"]
-    assert function["name"] == "lambda_lr"
+    assert function["name"] == "LambdaLR"
     assert "0.9**epoch" in function["lr_lambda"]["function"]
-    assert (plateau["name"], plateau["patience"], plateau["learning_rate"]) == ("reduce_lr_on_plateau", 3, 0.1)
+    assert (plateau["name"], plateau["patience"], plateau["learning_rate"]) == ("ReduceLROnPlateau", 3, 0.1)
     assert recipe["average"] == {"name": "ema", "options": {"decay": 0.9, "lerp": True}}
     assert recipe["clip"]["arguments"] == clip
     assert recipe["clip"]["order"] == [name for name, _ in model.named_parameters()]

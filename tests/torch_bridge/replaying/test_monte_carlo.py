@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from funcsgd import scale_by_schedulers
-from funcsgd.schedules import exponential_lr, reduce_lr_on_plateau
+from funcsgd.schedules import ExponentialLR, ReduceLROnPlateau
 from torch_bridge.replaying.monte_carlo import shaken
 
 SEEDS = np.arange(200, dtype=np.uint32)
@@ -76,7 +76,7 @@ def test_a_loop_is_moved_as_a_whole():
 
 def test_doubles_inside_stay_doubles():
     """They move by their own ulps, which a float32 does not feel."""
-    stage = scale_by_schedulers([exponential_lr(0.1, 0.9), reduce_lr_on_plateau(0.1, patience=0)], 9)
+    stage = scale_by_schedulers([ExponentialLR(0.1, 0.9), ReduceLROnPlateau(0.1, patience=0)], 9)
 
     def rate(value):
         state = stage.init(())

@@ -310,7 +310,7 @@ def test_a_formula_is_not_handed_out_for_a_state_that_it_does_not_lead_to():
     optimizer = sgd(0.1)
     scheduler = CosineAnnealingWarmRestarts(optimizer, 3)
     scheduler.step(1.5)
-    optimizer.param_groups[0]["lr"] = schedules.cosine_annealing_warm_restarts(0.1, 3).table(2)[1]
+    optimizer.param_groups[0]["lr"] = schedules.CosineAnnealingWarmRestarts(0.1, 3).table(2)[1]
     with pytest.raises(ValueError, match=r"in a state that its formula does not lead to: at epoch 2 torch sets"):
         torch_bridge.from_torch(scheduler)
 

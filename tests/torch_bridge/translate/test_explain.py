@@ -96,7 +96,7 @@ def test_the_command_line_explains_a_saved_trace(tmp_path):
     recorder.save(tmp_path / "run.trace")
     shown = CliRunner().invoke(app, ["explain", str(tmp_path / "run.trace")])
     assert shown.exit_code == 0
-    assert "step_lr(learning_rate=0.1, step_size=5)" in shown.output
+    assert "StepLR(learning_rate=0.1, step_size=5)" in shown.output
     assert "optax.exponential_decay(0.1, 5, 0.1, staircase=True)" in shown.output
     assert CliRunner().invoke(app, ["explain", str(tmp_path / "absent")]).exit_code == 2
     (tmp_path / "torn").write_bytes(b"x")

@@ -112,7 +112,7 @@ def test_the_average_is_recorded_replayed_and_compared(average_from):
 def test_an_average_that_is_not_copied_at_first_is_found():
     *_, recorder = run(AVERAGES["ema"], 6, recorded=True)
     base = funcsgd.sgd(
-        schedules.per_epoch(schedules.tabulate(schedules.cosine_annealing_lr(0.1, 5, 0.01), 9), 3),
+        schedules.per_epoch(schedules.tabulate(schedules.CosineAnnealingLR(0.1, 5, 0.01), 9), 3),
         momentum=0.9,
         weight_decay=1e-2,
     )
