@@ -23,10 +23,15 @@ INFO = {info.optim_cls: info for info in optim_db if info.optim_cls in RULES}
 every_rule = pytest.mark.parametrize("theirs", RULES, ids=lambda theirs: theirs.__name__)
 
 
-def listed(entries):
+def listed(entries, thorough=lambda entry: False):
     """(torch's class, entry) for each class and each of its entries, as cases of a test."""
     return [
-        pytest.param(theirs, entry, id=f"{theirs.__name__}-{desc(entry)}")
+        pytest.param(
+            theirs,
+            entry,
+            id=f"{theirs.__name__}-{desc(entry)}",
+            marks=pytest.mark.thorough if thorough(entry) else (),
+        )
         for theirs in RULES
         for entry in entries(INFO[theirs])
     ]
@@ -37,7 +42,10 @@ def desc(entry):
 
 
 CONFIGURATIONS = listed(lambda info: info.optim_inputs_func("cpu"))
-ON_A_GPU = listed(lambda info: [x for x in info.optim_inputs_func("cuda") if x.kwargs.get("capturable")])
+ON_A_GPU = listed(
+    lambda info: [x for x in info.optim_inputs_func("cuda") if "capturable" in x.kwargs],
+    thorough=lambda x: not ("betas" in x.kwargs and x.kwargs["amsgrad"]),
+)
 ERRORS = listed(lambda info: info.optim_error_inputs_func("cpu", torch.float32))
 # An array is a number here, whatever the other beta is, and there is no foreach.
 ABOUT_TENSORS = ("not supported for capturable=False and foreach=True", "betas must be either both floats or both")
