@@ -17,6 +17,7 @@ from tests.funcsgd.torch_runs import (
     random_run,
     torch_run,
 )
+from tests.support.sampling import one_in
 
 LR = 0.0137
 DTYPES = {"float32": np.float32, "float64": np.float64}
@@ -97,7 +98,7 @@ def without_tail(leaves, width):
     return [leaf[:, : leaf.shape[1] // width * width] for leaf in flat]
 
 
-@every_flag
+@pytest.mark.parametrize("flags", one_in(2, ALL_FLAGS), ids=name_of)
 def test_parity_in_scan(flags):
     assert_parity("float32", "scan", flags)
 
