@@ -46,7 +46,7 @@ def of_rule(constant: str) -> str:
     torch.manual_seed(0)
     model = torch.nn.Linear(6, 5)
     rules = recipe.torch(model.parameters())
-    with torch_bridge.record(model, rules.optimizer, clipped={"max_norm": rules.max_norm}) as recorder:
+    with torch_bridge.record(model, rules.optimizer, clip={"max_norm": rules.max_norm}) as recorder:
         for _ in range(3):
             rules.optimizer.zero_grad()
             (model(torch.randn(7, 6)) ** 2).mean().backward()

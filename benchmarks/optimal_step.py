@@ -68,15 +68,15 @@ def jax_contenders(network: Network, params: Any, x: np.ndarray, y: np.ndarray) 
     def value_fn(params: Any) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(network(params, x), y).mean()
 
-    search = functools.partial(funcsgd.scale_by_quadratic_linesearch, uphill=True)
-    reverse = functools.partial(funcsgd.directional_curvature, mode="forward_over_reverse")
+    search = functools.partial(funcsgd.curvature.scale_by_quadratic_linesearch, uphill=True)
+    reverse = functools.partial(funcsgd.curvature.directional_curvature, mode="forward_over_reverse")
     rules = {
         "plain": funcsgd.sgd(LEARNING_RATE, momentum=None),
         "alpha*": search(),
         "alpha*, forward over reverse": search(curvature=reverse),
         "alpha*, every 10 steps": search(every=10),
         "observed, every 10 steps": optax.chain(
-            funcsgd.observe_quadratic_step(uphill=True, every=10), funcsgd.sgd(LEARNING_RATE, momentum=None)
+            funcsgd.curvature.observe_quadratic_step(uphill=True, every=10), funcsgd.sgd(LEARNING_RATE, momentum=None)
         ),
     }
 

@@ -33,6 +33,7 @@ import funcsgd
 from benchmarks.bandwidth import print_table, stream
 from benchmarks.leaves import for_leaves
 from benchmarks.timing import alternating_medians
+from funcsgd import averages, schedules
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DECAY, MAX_NORM, T_MAX = 0.1, 0.9, 1e-4, 0.999, 1.0, 1000
 BYTES = {"funcsgd": 44, "norm as a maximum": 44, "norm given": 40, "optax": 44}
@@ -41,9 +42,9 @@ Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def our_step(clip: optax.GradientTransformation) -> tuple[Step, Callable[[Any], Any]]:
-    schedule = funcsgd.tabulate(funcsgd.cosine_annealing_lr(LEARNING_RATE, T_MAX), T_MAX)
+    schedule = schedules.tabulate(schedules.cosine_annealing_lr(LEARNING_RATE, T_MAX), T_MAX)
     rule = funcsgd.sgd(schedule, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    tx = funcsgd.with_average(optax.chain(clip, rule), funcsgd.ema(DECAY, lerp=True))
+    tx = averages.with_average(optax.chain(clip, rule), averages.ema(DECAY, lerp=True))
 
     def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
         updates, state = tx.update(grads, state, params)

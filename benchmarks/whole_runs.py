@@ -25,7 +25,8 @@ import torch
 
 import funcsgd
 from benchmarks.timing import alternating_medians
-from funcsgd import BatchOrder, Run, grid, sweep, train
+from funcsgd import averages, schedules, sweep, train
+from funcsgd.training import BatchOrder, Run, grid
 from torch_bridge import data, init, random
 from torch_bridge.data.traced import shuffled_epoch
 from torch_bridge.random import traced
@@ -104,10 +105,10 @@ class Example:
         def loss_fn(params: dict[str, jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
             return mean_squared_error(params, batch)
 
-        schedule = funcsgd.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
-        rate = funcsgd.per_epoch(funcsgd.tabulate(schedule, EPOCHS), PER_EPOCH)
+        schedule = schedules.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
+        rate = schedules.per_epoch(schedules.tabulate(schedule, EPOCHS), PER_EPOCH)
         sgd = funcsgd.sgd(rate, momentum=0.9, weight_decay=1e-4)
-        rule = funcsgd.with_average(sgd, funcsgd.ema(0.99, 0.01))
+        rule = averages.with_average(sgd, averages.ema(0.99, 0.01))
         order = BatchOrder(draw, 800, 32)
         key = traced.from_host(self.stream)
         shown = {"evaluate": mean_squared_error, "validation": self.held_out, "unroll": unroll}
@@ -117,10 +118,10 @@ class Example:
         """1,000 rules on one order, drawn by torch_bridge's loader on the host."""
 
         def run(point: dict[str, jax.Array], training: object, held_out: object, batches: jax.Array) -> jax.Array:
-            schedule = funcsgd.cosine_annealing_lr(point["learning_rate"], T_max=EPOCHS, eta_min=0.001)
-            rate = funcsgd.per_epoch(schedule, PER_EPOCH)
+            schedule = schedules.cosine_annealing_lr(point["learning_rate"], T_max=EPOCHS, eta_min=0.001)
+            rate = schedules.per_epoch(schedule, PER_EPOCH)
             sgd = funcsgd.sgd(rate, momentum=point["momentum"], weight_decay=point["weight_decay"])
-            rule = funcsgd.with_average(sgd, funcsgd.ema(0.99, 0.01))
+            rule = averages.with_average(sgd, averages.ema(0.99, 0.01))
             shown = {"evaluate": mean_squared_error, "validation": held_out}
             epochs = train(mean_squared_error, rule, self.params, training, batches, **shown).history.epochs
             return jnp.stack([epochs.loss, epochs.evaluation, epochs.averaged])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from funcsgd import constant_lr, cosine_annealing_lr, exponential_lr, inverse_time_lr, step_lr, tabulate
+from funcsgd.schedules import constant_lr, cosine_annealing_lr, exponential_lr, inverse_time_lr, step_lr, tabulate
 
 EPOCHS = 100
 schedules = {

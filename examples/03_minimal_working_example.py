@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import funcsgd
+from funcsgd import averages, schedules
 from torch_bridge import data, init, random
 
 EPOCHS, STEPS_PER_EPOCH = 50, 25
@@ -28,10 +29,10 @@ train_loader = data.DataLoader(train_set, batch_size=32, shuffle=True)
 val_loader = data.DataLoader(val_set, batch_size=64)
 
 params = jax.tree.map(jnp.asarray, init.linear(5, 1))
-schedule = funcsgd.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
-learning_rate = funcsgd.per_epoch(funcsgd.tabulate(schedule, EPOCHS), STEPS_PER_EPOCH)
+schedule = schedules.cosine_annealing_lr(0.1, T_max=EPOCHS, eta_min=0.001)
+learning_rate = schedules.per_epoch(schedules.tabulate(schedule, EPOCHS), STEPS_PER_EPOCH)
 sgd = funcsgd.sgd(learning_rate, momentum=0.9, weight_decay=1e-4)
-tx = funcsgd.with_average(sgd, funcsgd.ema(0.99, 0.01))  # the lecture's 0.99 * avg + 0.01 * param
+tx = averages.with_average(sgd, averages.ema(0.99, 0.01))  # the lecture's 0.99 * avg + 0.01 * param
 
 
 def mean_squared_error(params, batch):
@@ -53,7 +54,7 @@ run = funcsgd.train(
     evaluate=mean_squared_error,
     validation=val_set.arrays,
 )
-params, average = run.params, funcsgd.averaged_params(run.state.opt_state)
+params, average = run.params, averages.averaged_params(run.state.opt_state)
 epochs = run.history.epochs
 history = np.stack([epochs.loss, epochs.evaluation, epochs.averaged], axis=1)
 

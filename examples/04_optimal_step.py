@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from funcsgd import adam, observe_quadratic_step, scale_by_quadratic_linesearch, sgd, train
+from funcsgd import adam, sgd, train
+from funcsgd.curvature import observe_quadratic_step, scale_by_quadratic_linesearch
 from torch_bridge import init, random
 
 EPOCHS, BATCH_SIZE = 100, 32

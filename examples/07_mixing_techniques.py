@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from sklearn.datasets import load_digits
 
 import funcsgd
+from funcsgd import schedules
 
 SEEDS, EPOCHS, BATCH, N = 30, 100, 32, 1197
 STAGES = ["SGD", "+ momentum", "+ weight decay", "+ cosine annealing", "+ EMA"]
@@ -24,8 +25,8 @@ digits = load_digits()
 mixed = np.random.default_rng(0).permutation(len(digits.target))
 x, y = (digits.data[mixed] / 16).astype(np.float32), digits.target[mixed]
 training, held_out = (x[:N], y[:N]), (x[N:], y[N:])
-order = funcsgd.batch_order(N, BATCH)
-cosine = funcsgd.per_epoch(funcsgd.tabulate(funcsgd.cosine_annealing_lr(0.1, T_max=100), EPOCHS), -(-N // BATCH))
+order = funcsgd.training.batch_order(N, BATCH)
+cosine = schedules.per_epoch(schedules.tabulate(schedules.cosine_annealing_lr(0.1, T_max=100), EPOCHS), -(-N // BATCH))
 
 
 def initial_weights(key):  # torch's default for Linear: uniform within 1 / sqrt(fan in)
@@ -59,13 +60,15 @@ def run(point, training, held_out):
         momentum=jnp.where(stage >= 1, 0.9, 0.0),
         weight_decay=jnp.where(stage >= 2, 1e-4, 0.0),
     )
-    rule = funcsgd.with_average(rule, funcsgd.ema(0.999, 0.001))  # it follows the weights and never touches them
+    rule = funcsgd.averages.with_average(
+        rule, funcsgd.averages.ema(0.999, 0.001)
+    )  # it follows the weights and never touches them
     options = {"key": batches, "evaluate": evaluate, "validation": (training, held_out)}
     epochs = funcsgd.train(loss_fn, rule, initial_weights(weights), training, order, EPOCHS, **options).history.epochs
     return epochs.evaluation, epochs.averaged
 
 
-points = funcsgd.grid(stage=np.arange(4), seed=np.arange(SEEDS))
+points = funcsgd.training.grid(stage=np.arange(4), seed=np.arange(SEEDS))
 weights, averages = jax.tree.map(
     lambda v: np.asarray(v).reshape(4, SEEDS, EPOCHS), funcsgd.sweep(run, points, training, held_out, at_once=SEEDS)
 )

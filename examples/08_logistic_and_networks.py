@@ -50,7 +50,7 @@ rule = funcsgd.sgd(0.1, momentum=0.9)
 
 def compare(name, n, curve):
     """Empirical and held-out risk of all seeds: at the end, (seeds, 2), or after each epoch, (seeds, epochs, 2)."""
-    layers, order = MODELS[name][0], funcsgd.batch_order(n, BATCH)
+    layers, order = MODELS[name][0], funcsgd.training.batch_order(n, BATCH)
 
     def run(seed, pool, held_out):
         own, *keys = jax.random.split(jax.random.key(seed), 1 + len(layers))

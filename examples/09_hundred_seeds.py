@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcsgd import BatchOrder, train
+from funcsgd import train
+from funcsgd.training import BatchOrder
 from torch_bridge import init, random
 from torch_bridge.data import DataLoader
 from torch_bridge.data.traced import shuffled_epoch
 from torch_bridge.demo import golden, recipe
-from torch_bridge.parity.envelope import distance
 from torch_bridge.random import traced
+from torch_bridge.replaying.envelope import distance
 
 SEEDS = np.arange(100)
 trace = golden.load()

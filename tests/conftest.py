@@ -31,6 +31,6 @@ def plant(monkeypatch):
 def torch_has_its_functions_back():
     """Fail the test that leaves a function of torch replaced, for the tests after it would run with it."""
     yield
-    if (patch := sys.modules.get("torch_bridge.parity.patch")) and patch.replaced():
+    if (patch := sys.modules.get("torch_bridge.recording.patch")) and patch.replaced():
         gc.collect()  # recorders that were dropped unclosed, in cycles with the hooks of their optimizers
         assert not patch.replaced()

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch_bridge.demo import FAULTS, run
 from torch_bridge.demo.run import N_PROGRESS
 from torch_bridge.demo.show import render_demo
-from torch_bridge.parity.trace import Trace
 from torch_bridge.render.json import write_json
+from torch_bridge.trace.trace import Trace
+from torch_bridge.translate.explain import explain as explain_recipe
+from torch_bridge.translate.recipe_data import recorded_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -74,17 +76,22 @@ def demo(
 
 
 @app.command()
-def explain(trace: Annotated[Path, typer.Argument(help="A trace that torch_bridge.record wrote.")]) -> None:
+def explain(
+    trace: Annotated[Path, typer.Argument(help="A trace that torch_bridge.record wrote.")],
+    epochs: Annotated[
+        int | None, typer.Option(help="How many scheduler.step() the whole run makes; by default as many as recorded.")
+    ] = None,
+) -> None:
     """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and say what would differ there.
 
-    Exit status: 0; 2 if there is no such trace, or it does not tell.
+    Exit status: 0; 2 if there is no such trace, or it holds no recipe that can be translated.
     """
     try:
-        explanation = Trace.load(trace).static.get("explanation")
-    except (OSError, ValueError) as error:
-        _leave(str(error))
-    if explanation is None:
-        _leave(f"{trace} was not recorded from an optimizer: there is nothing to explain")
+        recorded = Trace.load(trace)
+        recipe = recorded_recipe(recorded.static)
+        explanation = explain_recipe(recipe, epochs=epochs or -(-recorded.n_steps // recipe.steps_per_epoch))
+    except (OSError, ValueError, TypeError) as error:
+        _leave(f"{trace}: {error}")
     typer.echo(explanation)
 
 

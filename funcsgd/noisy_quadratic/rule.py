@@ -7,11 +7,11 @@ from typing import TypeAlias
 import jax
 import optax
 
-from funcsgd.averaged_optimizer import with_average
-from funcsgd.averaging import ema
+from funcsgd.averages.averaged_optimizer import with_average
+from funcsgd.averages.averaging import ema
+from funcsgd.curvature.preconditioning import scale_by_diagonal
 from funcsgd.optimizers import sgd
-from funcsgd.preconditioning import scale_by_diagonal
-from funcsgd.weight_decay import add_weight_decay
+from funcsgd.stages.weight_decay import add_weight_decay
 
 Scalar: TypeAlias = jax.Array | float
 

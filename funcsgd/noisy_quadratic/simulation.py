@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.averaged_optimizer import averaged_params
+from funcsgd.averages.averaged_optimizer import averaged_params
 from funcsgd.noisy_quadratic.model import NoisyQuadratic, loss
 from funcsgd.noisy_quadratic.rule import Rule, optimizer
 

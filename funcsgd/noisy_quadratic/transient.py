@@ -79,7 +79,8 @@ def risk_curve(
     Exactness: exact up to rounding.
 
     Example:
-        >>> from funcsgd import noisy_quadratic as nq, step_lr
+        >>> from funcsgd import noisy_quadratic as nq
+        >>> from funcsgd.schedules import step_lr
         >>> model = nq.from_spectrum([1.0])
         >>> rates = step_lr(0.5, step_size=5, gamma=0.1).table(10)
         >>> curve = nq.risk_curve(model, nq.Rule(0.5), 10, 10, rates)

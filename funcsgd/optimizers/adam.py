@@ -23,13 +23,13 @@ from funcsgd.arithmetic import (
     written,
 )
 from funcsgd.arithmetic import sqrt as torch_sqrt
-from funcsgd.double import doubles
-from funcsgd.held_rate import double_at, hold
+from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
 from funcsgd.optimizers.bias_correction import bias_corrections, cast
+from funcsgd.optimizers.held_rate import double_at, hold
 from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
 from funcsgd.per_leaf import check_trainable, per_leaf, zeros_like
-from funcsgd.weight_decay import add_weight_decay
+from funcsgd.stages.weight_decay import add_weight_decay
 
 
 class AdamState(NamedTuple):

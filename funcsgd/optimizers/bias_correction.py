@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from funcsgd.double import doubles
+from funcsgd.arithmetic.float64_words import doubles
 
 
 def bias_corrections(

@@ -4,9 +4,9 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.hyperparameters import Hyperparameter, check_nesterov, check_nonnegative
-from funcsgd.learning_rate import scale_by_learning_rate
-from funcsgd.momentum import add_momentum
-from funcsgd.weight_decay import add_weight_decay
+from funcsgd.stages.learning_rate import scale_by_learning_rate
+from funcsgd.stages.momentum import add_momentum
+from funcsgd.stages.weight_decay import add_weight_decay
 
 
 def sgd(

@@ -12,7 +12,7 @@ Where torch takes an optimizer, these take its learning rate::
 
 In the words of a lecture: step decay is `step_lr`, exponential decay `exponential_lr`, 1/t decay `inverse_time_lr`,
 cosine annealing `cosine_annealing_lr`, and a constant learning rate is a number, or ``constant_lr(lr, factor=1.0)``.
-A scheduler that watches a metric is `funcsgd.plateau`; `funcsgd.schedulers` runs it back to back with these.
+`reduce_lr_on_plateau` watches a metric; `funcsgd.scale_by_schedulers` runs it back to back with the others.
 """
 
 from funcsgd.schedules.composition import chained_scheduler as chained_scheduler
@@ -26,6 +26,9 @@ from funcsgd.schedules.functions import inverse_time_lr as inverse_time_lr
 from funcsgd.schedules.functions import lambda_lr as lambda_lr
 from funcsgd.schedules.functions import multiplicative_lr as multiplicative_lr
 from funcsgd.schedules.one_cycle import one_cycle_lr as one_cycle_lr
+from funcsgd.schedules.plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from funcsgd.schedules.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
+from funcsgd.schedules.plateau import reduce_lr_on_plateau as reduce_lr_on_plateau
 from funcsgd.schedules.schedule import MomentumSchedule as MomentumSchedule
 from funcsgd.schedules.schedule import Schedule as Schedule
 from funcsgd.schedules.steps import multi_step_lr as multi_step_lr
@@ -38,6 +41,8 @@ from funcsgd.schedules.warmup import linear_lr as linear_lr
 
 __all__ = [
     "MomentumSchedule",
+    "ReduceLROnPlateau",
+    "ReduceLROnPlateauState",
     "Schedule",
     "chained_scheduler",
     "constant_lr",
@@ -53,6 +58,7 @@ __all__ = [
     "one_cycle_lr",
     "per_epoch",
     "polynomial_lr",
+    "reduce_lr_on_plateau",
     "sequential_lr",
     "step_lr",
     "swalr",

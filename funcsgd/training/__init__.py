@@ -12,3 +12,18 @@ from funcsgd.training.state import Step as Step
 from funcsgd.training.state import TrainingState as TrainingState
 from funcsgd.training.sweep import grid as grid
 from funcsgd.training.sweep import sweep as sweep
+
+__all__ = [
+    "BatchOrder",
+    "Epoch",
+    "History",
+    "Run",
+    "Step",
+    "TrainingState",
+    "batch_order",
+    "grid",
+    "progress_bar",
+    "sweep",
+    "train",
+    "train_batches",
+]

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcsgd.averaged_optimizer import averaged_params
-from funcsgd.averaging import AverageState
+from funcsgd.averages.averaged_optimizer import averaged_params
+from funcsgd.averages.averaging import AverageState
 from funcsgd.training.batches import Rows, are_in_range, cut, take
 from funcsgd.training.state import Epoch, TrainingState
 from funcsgd.training.update import Carry, Program, Seen, update

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from funcsgd.training.begin import begin
-from funcsgd.training.compiling import compiled, is_traced
+from funcsgd.training.compilation import compiled, is_traced
 from funcsgd.training.epoch import Inputs
+from funcsgd.training.initial_state import initial_state
 from funcsgd.training.run import History, Run
 from funcsgd.training.state import Epoch, Step, TrainingState
 from funcsgd.training.update import Program, Seen, update
@@ -82,7 +82,7 @@ def train_batches(
     seen: list[Seen] = []
     for made, batch in enumerate(arriving, first + 1):
         if state is None:
-            make = compiled(begin, params, static=(0, 1), donate=None)
+            make = compiled(initial_state, params, static=(0, 1), donate=None)
             state = make(program, (1,), params, model_state, Inputs(batch, None, ()), ())._replace(losses=jnp.zeros(0))
         # the first state may be the caller's, the others are ours
         step = compiled(one_update, state.params, static=(0,), donate=1 if seen else None)

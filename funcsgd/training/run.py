@@ -11,9 +11,9 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.training.batches import BatchOrder, Rows, batch_order, checked_rows, count_samples
-from funcsgd.training.begin import begin
-from funcsgd.training.compiling import compiled, is_traced
+from funcsgd.training.compilation import compiled, is_traced
 from funcsgd.training.epoch import Inputs, part_of_epoch, whole_epochs
+from funcsgd.training.initial_state import initial_state
 from funcsgd.training.progress import progress_bar
 from funcsgd.training.state import Epoch, Step, TrainingState
 from funcsgd.training.update import Program
@@ -186,7 +186,7 @@ def train(
             raise ValueError("a BatchOrder needs a key to draw from, and nothing else does: train(..., key=...)")
         if isinstance(key, int | np.integer) and program.order is not None and program.order.of is not None:
             key = jax.random.key(key)  # of a batch_order; what another BatchOrder draws from, only that one knows
-        make = compiled(begin, params, static=(0, 1), donate=2 if donate else None)
+        make = compiled(initial_state, params, static=(0, 1), donate=2 if donate else None)
         state, first = make(program, sizes, params, model_state, inputs, () if key is None else key), 0
     last = total if stop is None else _integer("stop", stop)
     if until is not None and is_traced():

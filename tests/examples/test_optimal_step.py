@@ -11,7 +11,7 @@ import torch
 
 import funcsgd
 from tests.examples.run_without import printed
-from tests.funcsgd.torch_runs import differing_bits
+from tests.support.torch_runs import differing_bits
 from torch_bridge.square_root import torch_root
 
 LINE = re.compile(r"Direction for (\S+): (\S+)")
@@ -77,7 +77,7 @@ def test_adam_on_the_notebooks_gradients_is_torchs_with_alpha_along_its_own_step
         before.append({name: param.detach().numpy().copy() for name, param in named.items()})
         gradients.append({name: param.grad.numpy().copy() for name, param in named.items()})
     assert len(before) == 3200
-    tx = optax.chain(funcsgd.adam(0.001, sqrt=torch_root()), funcsgd.observe_quadratic_step(0.001))
+    tx = optax.chain(funcsgd.adam(0.001, sqrt=torch_root()), funcsgd.curvature.observe_quadratic_step(0.001))
 
     def step(carry, given):
         params, state = carry

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import funcsgd
-from tests.funcsgd.torch_runs import differing_bits, subnormals_flushed, torch_run
+from tests.support.torch_runs import differing_bits, subnormals_flushed, torch_run
 
 SHAPES = ((), (1,), (7,), (33,), (3, 5), (0,))
 RATES = (0.0, 1.0, 0.1, 0.0137, 0.3, 2.0, 1e-4)

@@ -9,7 +9,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import funcsgd
-from tests.funcsgd.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
+from tests.support.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
 
 FLAGS = {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}
 LR = 0.0137

@@ -7,7 +7,7 @@ import pytest
 from jax import export
 
 import funcsgd
-from tests.funcsgd.torch_runs import differing_bits
+from tests.support.torch_runs import differing_bits
 
 RULES = {
     "sgd": funcsgd.sgd(0.1),

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import funcsgd
+from funcsgd import curvature, schedules
 
 START = np.array([3.0, -2.0, 0.5])
 TARGETS = np.array([[1.0, 0.5, -1.0], [0.0, 1.0, 2.0], [-1.0, 0.3, 0.4], [2.0, -1.0, 0.0], [0.7, 0.7, 0.7]])
@@ -37,20 +38,20 @@ def clipped(max_norm, **options):
 
 def searched(**options):
     """Along a direction that is mostly a minimum's, and once none at all."""
-    return optax.chain(optax.scale(-1.0), funcsgd.scale_by_quadratic_linesearch(**options))
+    return optax.chain(optax.scale(-1.0), curvature.scale_by_quadratic_linesearch(**options))
 
 
 HYPERPARAMETERS = {
     "learning_rate": (lambda h: funcsgd.sgd(h, 0.9, weight_decay=0.1), (0.0, 0.03)),
     "learning_rate alone": (funcsgd.sgd, (0.0, 0.03)),
     "learning rate of one step": (lambda h: funcsgd.sgd(lambda n: jnp.where(n == 2, h, 0.05), 0.9), (0.0, 0.03)),
-    "base of a schedule": (lambda h: funcsgd.sgd(funcsgd.cosine_annealing_lr(h, 5), 0.9), (0.0, 0.05)),
-    "eta_min": (lambda h: funcsgd.sgd(funcsgd.cosine_annealing_lr(0.05, 5, h), 0.9), (0.0, 0.01)),
-    "gamma": (lambda h: funcsgd.sgd(funcsgd.exponential_lr(0.05, h), 0.9), (0.0, 0.7)),
-    "gamma of steps": (lambda h: funcsgd.sgd(funcsgd.step_lr(0.05, 2, h), 0.9), (0.0, 0.7)),
-    "power of a schedule": (lambda h: funcsgd.sgd(funcsgd.polynomial_lr(0.05, 6, h), 0.9), (0.0, 0.5)),
-    "start_factor": (lambda h: funcsgd.sgd(funcsgd.linear_lr(0.05, h, 1.0, 4), 0.9), (0.5,)),
-    "decay of a rate": (lambda h: funcsgd.sgd(funcsgd.inverse_time_lr(0.05, h), 0.9), (0.0, 0.5)),
+    "base of a schedule": (lambda h: funcsgd.sgd(schedules.cosine_annealing_lr(h, 5), 0.9), (0.0, 0.05)),
+    "eta_min": (lambda h: funcsgd.sgd(schedules.cosine_annealing_lr(0.05, 5, h), 0.9), (0.0, 0.01)),
+    "gamma": (lambda h: funcsgd.sgd(schedules.exponential_lr(0.05, h), 0.9), (0.0, 0.7)),
+    "gamma of steps": (lambda h: funcsgd.sgd(schedules.step_lr(0.05, 2, h), 0.9), (0.0, 0.7)),
+    "power of a schedule": (lambda h: funcsgd.sgd(schedules.polynomial_lr(0.05, 6, h), 0.9), (0.0, 0.5)),
+    "start_factor": (lambda h: funcsgd.sgd(schedules.linear_lr(0.05, h, 1.0, 4), 0.9), (0.5,)),
+    "decay of a rate": (lambda h: funcsgd.sgd(schedules.inverse_time_lr(0.05, h), 0.9), (0.0, 0.5)),
     "momentum": (lambda h: funcsgd.sgd(0.05, h), (0.0, 0.5)),
     "momentum with decay": (lambda h: funcsgd.sgd(0.05, h, weight_decay=0.1), (0.0, 0.5)),
     "momentum, Nesterov": (lambda h: funcsgd.sgd(0.05, h, nesterov=True), (0.0, 0.5)),
@@ -66,7 +67,7 @@ HYPERPARAMETERS = {
     "damping": (lambda h: searched(damping=h), (0.0, 0.4)),
     "max_step": (lambda h: searched(max_step=h), (0.0, 0.01)),
     "power": (
-        lambda h: optax.chain(funcsgd.scale_by_diagonal(jnp.array([1.0, 2.0, 0.5]), h), funcsgd.sgd(0.05)),
+        lambda h: optax.chain(curvature.scale_by_diagonal(jnp.array([1.0, 2.0, 0.5]), h), funcsgd.sgd(0.05)),
         (0.0, 0.5),
     ),
 }
@@ -101,7 +102,7 @@ def test_a_choice_at_zero_would_be_found(x64):
 
 def test_a_gradient_of_zero_has_a_derivative_through_its_norm():
     for norm_type in (2.0, 3.0):
-        tangent = jax.grad(lambda g, p=norm_type: funcsgd.get_total_norm({"a": g}, p))(jnp.zeros(3))
+        tangent = jax.grad(lambda g, p=norm_type: funcsgd.stages.get_total_norm({"a": g}, p))(jnp.zeros(3))
         assert tangent.tolist() == [0.0, 0.0, 0.0]
 
 
@@ -109,7 +110,7 @@ def test_a_gradient_of_zero_has_a_derivative_through_its_norm():
 @pytest.mark.parametrize("name", ["relaxation", "damping", "max_step"])
 def test_where_there_is_no_minimum_the_derivative_is_that_of_the_fallback(name):
     def run(value):
-        tx = optax.chain(optax.scale(-1.0), funcsgd.scale_by_quadratic_linesearch(0.1, **{name: value}))
+        tx = optax.chain(optax.scale(-1.0), curvature.scale_by_quadratic_linesearch(0.1, **{name: value}))
         concave, p = (lambda p: -jnp.sum(p**2)), jnp.array([1.0, 2.0])
         loss, grads = jax.value_and_grad(concave)(p)
         return jnp.sum(tx.update(grads, tx.init(p), p, value=loss, grad=grads, value_fn=concave)[0])

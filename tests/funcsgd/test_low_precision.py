@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import funcsgd
-from tests.funcsgd.torch_runs import by_step, differing_bits, legal_flags, name_of, our_run, random_run, torch_run
+from tests.support.torch_runs import by_step, differing_bits, legal_flags, name_of, our_run, random_run, torch_run
 
 LR = 0.0137
 DTYPES = {"bfloat16": (ml_dtypes.bfloat16, torch.bfloat16), "float16": (np.float16, torch.float16)}
@@ -74,7 +74,7 @@ def test_one_rounding_a_line(dtype, flags):
 def test_the_state_keeps_the_parameters_precision():
     params = {name: jnp.ones(3, dtype) for name, (dtype, _) in DTYPES.items()}
     state = funcsgd.sgd(0.1, momentum=0.9).init(params)
-    assert [b.dtype for b in jax.tree.leaves(state[2].buffer)] == [p.dtype for p in params.values()]
+    assert [b.dtype for b in jax.tree.leaves(state[2].momentum_buffer)] == [p.dtype for p in params.values()]
 
 
 @every_dtype

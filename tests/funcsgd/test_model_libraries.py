@@ -14,6 +14,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import funcsgd
+from funcsgd import averages, curvature, schedules
 
 X = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
 Y = (X @ np.float32([1, -2, 0.5]))[:, None]
@@ -25,12 +26,12 @@ RULES = {
     "adamw": lambda: funcsgd.adamw(0.1),
     "clip": lambda: optax.chain(funcsgd.clip_grad_norm(1.0), funcsgd.sgd(0.05, 0.9)),
     "clip values": lambda: optax.chain(funcsgd.clip_grad_value(0.5), funcsgd.sgd(0.05, 0.9)),
-    "schedule": lambda: funcsgd.sgd(funcsgd.tabulate(funcsgd.cosine_annealing_lr(0.1, 40), 40), 0.5),
-    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([funcsgd.step_lr(0.1, 20)], 40), 0.5),
-    "average": lambda: funcsgd.with_average(funcsgd.sgd(0.05, 0.9), funcsgd.ema(0.9)),
-    "line search": lambda: optax.chain(optax.scale(-1.0), funcsgd.scale_by_quadratic_linesearch(max_step=0.5)),
-    "observed": lambda: optax.chain(funcsgd.sgd(0.05), funcsgd.observe_quadratic_step(0.05)),
-    "hutchinson": lambda: optax.chain(funcsgd.scale_by_hutchinson(0.5), funcsgd.sgd(0.05)),
+    "schedule": lambda: funcsgd.sgd(schedules.tabulate(schedules.cosine_annealing_lr(0.1, 40), 40), 0.5),
+    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.step_lr(0.1, 20)], 40), 0.5),
+    "average": lambda: averages.with_average(funcsgd.sgd(0.05, 0.9), averages.ema(0.9)),
+    "line search": lambda: optax.chain(optax.scale(-1.0), curvature.scale_by_quadratic_linesearch(max_step=0.5)),
+    "observed": lambda: optax.chain(funcsgd.sgd(0.05), curvature.observe_quadratic_step(0.05)),
+    "hutchinson": lambda: optax.chain(curvature.scale_by_hutchinson(0.5), funcsgd.sgd(0.05)),
 }
 
 

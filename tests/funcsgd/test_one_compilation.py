@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import funcsgd
-from tests.funcsgd.torch_runs import legal_flags, name_of
+from tests.support.torch_runs import legal_flags, name_of
 
 PARAMS = {"w": jnp.ones((3, 5)), "half": jnp.ones(4, jnp.bfloat16), "b": [jnp.ones(7)]}
 TABLE = jnp.array([0.9, 0.0, 0.0, 0.5])

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import funcsgd
+from funcsgd import averages, curvature, schedules
 
 RULES = {
     "sgd": lambda: funcsgd.sgd(0.1),
@@ -18,11 +19,11 @@ RULES = {
     "clip_grad_norm": lambda: optax.chain(funcsgd.clip_grad_norm(0.1), funcsgd.sgd(0.1)),
     "clip in any order": lambda: optax.chain(funcsgd.clip_grad_norm(0.1, summation="any"), funcsgd.sgd(0.1)),
     "clip_grad_value": lambda: optax.chain(funcsgd.clip_grad_value(0.1), funcsgd.sgd(0.1)),
-    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([funcsgd.step_lr(0.1, 1)], 9), 0.9),
-    "average": lambda: funcsgd.with_average(funcsgd.sgd(0.1, 0.9), funcsgd.ema(0.9)),
-    "line search": lambda: optax.chain(optax.scale(-1.0), funcsgd.scale_by_quadratic_linesearch()),
-    "observed": lambda: optax.chain(funcsgd.sgd(0.1), funcsgd.observe_quadratic_step(0.1)),
-    "hutchinson": lambda: optax.chain(funcsgd.scale_by_hutchinson(), funcsgd.sgd(0.1)),
+    "schedulers": lambda: funcsgd.sgd(funcsgd.scale_by_schedulers([schedules.step_lr(0.1, 1)], 9), 0.9),
+    "average": lambda: averages.with_average(funcsgd.sgd(0.1, 0.9), averages.ema(0.9)),
+    "line search": lambda: optax.chain(optax.scale(-1.0), curvature.scale_by_quadratic_linesearch()),
+    "observed": lambda: optax.chain(funcsgd.sgd(0.1), curvature.observe_quadratic_step(0.1)),
+    "hutchinson": lambda: optax.chain(curvature.scale_by_hutchinson(), funcsgd.sgd(0.1)),
 }
 
 
@@ -126,7 +127,9 @@ def test_a_compilation_would_be_seen():
 
 
 def test_zeros_have_the_type_of_the_parameters():
-    zeros = funcsgd.add_momentum(0.9).init({"a": np.ones((2, 3)), "b": jnp.ones(4, jnp.bfloat16), "c": 1.0}).buffer
+    zeros = (
+        funcsgd.add_momentum(0.9).init({"a": np.ones((2, 3)), "b": jnp.ones(4, jnp.bfloat16), "c": 1.0}).momentum_buffer
+    )
     assert {name: (z.shape, z.dtype, z.weak_type) for name, z in zeros.items()} == {
         "a": ((2, 3), jnp.float32, False),
         "b": ((4,), jnp.bfloat16, False),

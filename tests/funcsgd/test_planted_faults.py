@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import funcsgd
-from tests.funcsgd.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
+from tests.support.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
 
 LR, MOMENTUM, DECAY = 0.0137, 0.9, 0.01
 PARAMS, GRADIENTS = random_run(np.float32, steps=20)
@@ -36,7 +36,7 @@ def nesterov_of_the_old_buffer():
 
     def update(g, state, params=None, **extra_args):
         _, new = tx.update(g, state, params)
-        return jax.tree.map(lambda g, b: g + MOMENTUM * b, g, state.buffer), new
+        return jax.tree.map(lambda g, b: g + MOMENTUM * b, g, state.momentum_buffer), new
 
     return optax.GradientTransformationExtraArgs(tx.init, update)
 
@@ -92,7 +92,7 @@ def test_a_last_stage_without_its_barrier_is_found(plant):
         return differing_bits(ours, torch_run(PARAMS, halfway, lr=LR))
 
     assert found() == 0
-    plant("funcsgd.learning_rate.step", lambda d, factor, p: d * jnp.asarray(factor, d.dtype))
+    plant("funcsgd.stages.learning_rate.step", lambda d, factor, p: d * jnp.asarray(factor, d.dtype))
     d = np.concatenate([np.ravel(g) for of_step in STEPS for g in of_step])
     joined = jax.jit(lambda d: d * np.float32(0.3) * np.float32(LR))(d) != d * np.float32(0.3) * np.float32(LR)
     assert (found() > 0) == joined.any()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import funcsgd
-from tests.funcsgd import one_of_two_processes
+from tests.support import one_of_two_processes
 
 
 def start(die):
@@ -19,7 +19,7 @@ def start(die):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "tests.funcsgd.one_of_two_processes"]
+    command = [sys.executable, "-m", "tests.support.one_of_two_processes"]
     return [
         subprocess.Popen(
             [*command, str(number), str(port), str(int(die))],

@@ -13,7 +13,7 @@ import pytest
 )
 def test_eight_devices(rules):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    command = [sys.executable, "-W", "error", "-m", "tests.funcsgd.on_eight_devices", rules]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.on_eight_devices", rules]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("check_") == 4

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import funcsgd
-from tests.funcsgd.drives import by_jit, by_scan
-from tests.funcsgd.torch_runs import by_step, differing_bits, legal_flags, name_of, random_run, torch_run
+from funcsgd import schedules
+from tests.support.drives import by_jit, by_scan
+from tests.support.torch_runs import by_step, differing_bits, legal_flags, name_of, random_run, torch_run
 
 STEPS = 20
-CYCLE = funcsgd.cyclic_lr(0.01, 0.1, step_size_up=7, step_size_down=3)
+CYCLE = schedules.cyclic_lr(0.01, 0.1, step_size_up=7, step_size_down=3)
 RATES, MOMENTA = CYCLE.table(STEPS), CYCLE.momentum.table(STEPS)
 FLAGS = [flags for flags in legal_flags() if flags["momentum"] == 0.9 and not flags["maximize"]]
 SIZES = [7, *(pytest.param(n, marks=pytest.mark.thorough) for n in (*range(1, 7), *range(8, 18)))]
@@ -20,8 +21,8 @@ SHAPES = [
 
 
 def cycled(flags):
-    momentum = funcsgd.tabulate(CYCLE.momentum, STEPS)
-    return funcsgd.sgd(funcsgd.tabulate(CYCLE, STEPS), **{**flags, "momentum": momentum})
+    momentum = schedules.tabulate(CYCLE.momentum, STEPS)
+    return funcsgd.sgd(schedules.tabulate(CYCLE, STEPS), **{**flags, "momentum": momentum})
 
 
 def cycled_in_torch(params, gradients, flags):

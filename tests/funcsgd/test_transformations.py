@@ -13,8 +13,8 @@ import pytest
 from jax import lax
 
 import funcsgd
-from tests.funcsgd.torch_runs import by_step, differing_bits, name_of, random_run, torch_run
 from tests.support.sampling import one_in
+from tests.support.torch_runs import by_step, differing_bits, name_of, random_run, torch_run
 
 FLAGS = {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}
 SWEEP = {  # lanes of a vmap; exact zeros switch a stage off in their lane only
@@ -96,7 +96,7 @@ def test_donated_buffers_are_taken_and_change_no_bit():
         expected, theirs = kept(*expected, g), donated(*theirs, g)
         assert differing_bits([theirs[0]], [expected[0]]) == 0
         assert before[0].is_deleted()
-        assert before[1][2].buffer.is_deleted()
+        assert before[1][2].momentum_buffer.is_deleted()
 
 
 SHARDED = """
@@ -118,7 +118,7 @@ SHARDED = """
         params, state = put(p), tx.init(put(p))
         for g in steps:
             params, state = step(params, state, put(g))
-        return params, state[2].buffer
+        return params, state[2].momentum_buffer
 
     split = NamedSharding(mesh, PartitionSpec("shards"))
     alone, sharded = run(jax.device_put), run(lambda tree: jax.device_put(tree, split))

@@ -8,6 +8,7 @@ import pytest
 from jax import lax
 
 import funcsgd
+from funcsgd import averages, schedules
 
 N_CLASSES = 10
 
@@ -81,7 +82,7 @@ RULES = {
     "plain": lambda: funcsgd.sgd(0.1, **SGD),
     "clip, schedule, EMA": lambda: optax.chain(
         funcsgd.clip_grad_norm(0.5),
-        funcsgd.with_average(funcsgd.sgd(funcsgd.cosine_annealing_lr(0.1, T_max=10), **SGD), funcsgd.ema(0.99)),
+        averages.with_average(funcsgd.sgd(schedules.cosine_annealing_lr(0.1, T_max=10), **SGD), averages.ema(0.99)),
     ),
 }
 

@@ -11,9 +11,9 @@ from torch_bridge.data.dataset import FileDataset as FileDataset
 from torch_bridge.data.dataset import Subset as Subset
 from torch_bridge.data.dataset import random_split as random_split
 from torch_bridge.data.distributed import DistributedSampler as DistributedSampler
+from torch_bridge.data.iteration import Sampler as Sampler
 from torch_bridge.data.loader import DataLoader as DataLoader
-from torch_bridge.data.loader_pass import LoaderPass as LoaderPass
-from torch_bridge.data.passes import Sampler as Sampler
+from torch_bridge.data.loader_iterator import LoaderIterator as LoaderIterator
 from torch_bridge.data.prefetch import prefetch_to_device as prefetch_to_device
 from torch_bridge.data.prefetch import with_progress as with_progress
 from torch_bridge.data.sampler import RandomSampler as RandomSampler
@@ -28,7 +28,7 @@ __all__ = [
     "DataLoader",
     "DistributedSampler",
     "FileDataset",
-    "LoaderPass",
+    "LoaderIterator",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",

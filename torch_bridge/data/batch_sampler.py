@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from torch_bridge.data.passes import Indices, new_pass
+from torch_bridge.data.iteration import Indices, new_pass
 from torch_bridge.data.replayed import Replayed
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from torch_bridge.data.iteration import Indices
 from torch_bridge.data.loader import DataLoader
-from torch_bridge.data.passes import Indices
 
 
 class BatchSource:

@@ -5,7 +5,7 @@ from collections.abc import Sized
 
 import numpy as np
 
-from torch_bridge.data.passes import Indices, Sampler
+from torch_bridge.data.iteration import Indices, Sampler
 from torch_bridge.random import Generator
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.data.batch_sampler import BatchPass, BatchSampler, PlainBatchPass, SinglePass
-from torch_bridge.data.passes import Indices, Sampler
+from torch_bridge.data.iteration import Indices, Sampler
 from torch_bridge.random import Generator, check_generator, default_generator
 
 

@@ -7,8 +7,8 @@ from torch_bridge.data.batch_sampler import BatchSampler
 from torch_bridge.data.collate import default_collate
 from torch_bridge.data.dataset import gatherer
 from torch_bridge.data.epoch_order import EpochOrder
-from torch_bridge.data.loader_pass import LoaderPass, Loading
-from torch_bridge.data.passes import Indices
+from torch_bridge.data.iteration import Indices
+from torch_bridge.data.loader_iterator import LoaderIterator, Loading
 from torch_bridge.data.sampler import RandomSampler, SequentialSampler
 from torch_bridge.random import Generator, check_generator
 
@@ -49,8 +49,9 @@ class DataLoader:
 
     Source: ``torch/utils/data/dataloader.py``, torch 2.13.0.
 
-    Differs from torch in: (1) batches are NumPy arrays, or JAX arrays where the dataset is; (2) `LoaderPass.state` and
-    `resume`; (3) `index_batches`; (4) datasets without random access (``IterableDataset``) are refused.
+    Differs from torch in: (1) batches are NumPy arrays, or JAX arrays where the dataset is; (2)
+    `LoaderIterator.state` and `resume`; (3) `index_batches`; (4) datasets without random
+    access (``IterableDataset``) are refused.
 
     Example:
         >>> import numpy as np
@@ -141,11 +142,11 @@ class DataLoader:
     def __len__(self) -> int:
         return len(cast(Sized, self.sampler if self.batch_sampler is None else self.batch_sampler))
 
-    def __iter__(self) -> "LoaderPass":
-        return LoaderPass(self.order, self._loading())
+    def __iter__(self) -> "LoaderIterator":
+        return LoaderIterator(self.order, self._loading())
 
-    def resume(self, state: dict[str, Any]) -> "LoaderPass":
-        """Go on with an epoch that `LoaderPass.state` wrote down, at the batch after the last one delivered.
+    def resume(self, state: dict[str, Any]) -> "LoaderIterator":
+        """Go on with an epoch that `LoaderIterator.state` wrote down, at the batch after the last one delivered.
 
         Sets the default stream, the loader's generator and the sampler's to where they stood. A sampler or batch
         sampler of your own is asked once more for what it gave, from where its streams stood: the default one,
@@ -162,7 +163,7 @@ class DataLoader:
             ValueError: the state was written by a loader that was set up in another way, or a sampler of your own does
                 not give again what it gave.
         """
-        return LoaderPass(self.order, self._loading(), state)
+        return LoaderIterator(self.order, self._loading(), state)
 
     def index_batches(self, pad: int | None = None) -> Indices:
         """Draw a whole epoch at once, for ``lax.scan`` over its rows.

@@ -5,7 +5,7 @@ from collections.abc import Sequence, Sized
 import numpy as np
 from numpy.typing import ArrayLike
 
-from torch_bridge.data.passes import Indices, Sampler
+from torch_bridge.data.iteration import Indices, Sampler
 from torch_bridge.random import Generator, check_generator, default_generator
 
 

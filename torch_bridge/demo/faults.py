@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 import funcsgd
+from funcsgd import averages
 from torch_bridge.demo.port import Port
 from torch_bridge.demo.recipe import (
     DECAY,
@@ -25,7 +26,7 @@ from torch_bridge.demo.recipe import (
     named,
     order,
 )
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _average_from_start() -> optax.GradientTransformationExtraArgs:
         funcsgd.add_momentum(MOMENTUM),
         funcsgd.scale_by_learning_rate(learning_rate),
     )
-    return funcsgd.with_average(optax.chain(*stages), funcsgd.ema(DECAY, lerp=True, copy_first=False))
+    return averages.with_average(optax.chain(*stages), averages.ema(DECAY, lerp=True, copy_first=False))
 
 
 FAULTS: dict[str, Fault] = {
@@ -166,8 +167,8 @@ FAULTS: dict[str, Fault] = {
     "hidden-layer-detached": Fault(Port(loss_fn=_hidden_layer_detached), "gradient"),
     "clip-without-epsilon": Fault(Port(rule=_clip_without_epsilon), "clip"),
     "decay-after-momentum": Fault(Port(rule=_decay_after_momentum), "weight_decay"),
-    "damped-first-step": Fault(Port(rule=_damped_first_step), "momentum"),
-    "lr-inside-buffer": Fault(Port(rule=_lr_inside_buffer), "momentum"),
+    "damped-first-step": Fault(Port(rule=_damped_first_step), "momentum_buffer"),
+    "lr-inside-buffer": Fault(Port(rule=_lr_inside_buffer), "momentum_buffer"),
     "schedule-late": Fault(Port(rule=_schedule_late), "learning_rate", STEPS_PER_EPOCH),
     "nesterov": Fault(Port(rule=_nesterov), "parameter"),
     "average-from-start": Fault(Port(rule=_average_from_start), "average"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from torch_bridge.demo.recipe import scaled
-from torch_bridge.parity.trace import Array, Trace
+from torch_bridge.trace.trace import Array, Trace
 
 PATH = Path(__file__).with_name("golden.safetensors")
 

@@ -18,8 +18,8 @@ from torch_bridge.demo.recipe import (
     SEED,
     WEIGHT_DECAY,
 )
-from torch_bridge.parity.record import record
-from torch_bridge.parity.trace import Array
+from torch_bridge.recording.record import record
+from torch_bridge.trace.trace import Array
 
 
 class LiveRun:
@@ -59,7 +59,7 @@ class LiveRun:
             self.optimizer,
             loader=self.loader,
             average=self.average,
-            clipped={"max_norm": MAX_NORM},
+            clip={"max_norm": MAX_NORM},
             digest_every=digest_every,
         )
         self.seconds = 0.0

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from torch_bridge.demo import recipe
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 
 @dataclass(frozen=True)

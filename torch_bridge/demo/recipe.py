@@ -9,8 +9,9 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 
 import funcsgd
+from funcsgd import averages
 from torch_bridge import data, init, random
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 SEED = 0
 LAYERS = (64, 32, 10)
@@ -70,7 +71,7 @@ def clip() -> optax.GradientTransformationExtraArgs:
 
 def averaged(*stages: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Return a chain of stages whose parameters a moving average follows."""
-    return funcsgd.with_average(optax.chain(*stages), funcsgd.ema(DECAY, lerp=True))
+    return averages.with_average(optax.chain(*stages), averages.ema(DECAY, lerp=True))
 
 
 def order() -> list[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch_bridge.demo.golden import PATH
 from torch_bridge.demo.live import LiveRun
 from torch_bridge.demo.recipe import N_STEPS, N_TRAIN, scaled
-from torch_bridge.parity.trace import Trace
+from torch_bridge.trace.trace import Trace
 
 
 def record_golden(path: Path = PATH) -> Trace:

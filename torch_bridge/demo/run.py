@@ -9,10 +9,10 @@ from torch_bridge.demo import golden, recipe
 from torch_bridge.demo.faults import FAULTS
 from torch_bridge.demo.port import Port
 from torch_bridge.judge.check import check
+from torch_bridge.judge.compare import Comparison, compare
 from torch_bridge.judge.report import Report
-from torch_bridge.parity.report import Comparison, compare
-from torch_bridge.parity.restore import restore
-from torch_bridge.parity.trace import Array, Trace, in_phase
+from torch_bridge.replaying.restore import restore
+from torch_bridge.trace.trace import Array, Trace, in_phase
 
 N_PROGRESS = 3 * recipe.N_STEPS
 """How often `run` calls ``progress``: for each step of PyTorch and of two drives of the port."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from torch_bridge.random import Generator, default_generator
-from torch_bridge.random.layout import as_dtype, as_shape
+from torch_bridge.random.dtypes import as_dtype, as_shape
 
 Shape = tuple[int, ...]
 

@@ -11,10 +11,10 @@ from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.port import Port
 from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import Report
-from torch_bridge.parity.replay import batches_of
-from torch_bridge.parity.restore import restore
-from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Array, Trace
+from torch_bridge.replaying.replay import batches_of
+from torch_bridge.replaying.restore import restore
+from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.translate.weights import Weights
 
 
@@ -95,4 +95,4 @@ def check(
         port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not asked about: there is no loss_fn=.")
-    return diagnosis.report(trace.n_steps, allow_imprecise)
+    return diagnosis.report(trace, allow_imprecise)

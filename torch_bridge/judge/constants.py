@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from torch_bridge.judge.findings import HELD, norm
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 MOST = 64
 """So many scalar constants are looked at; a program with more of them is not searched."""

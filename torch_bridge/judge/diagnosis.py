@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
-from torch_bridge.parity.report import Comparison
-from torch_bridge.parity.trace import Trace
+from torch_bridge.trace.trace import Trace
 
 
 @dataclass
@@ -24,11 +24,11 @@ class Diagnosis:
     hazards: tuple[Hazard, ...] = ()
     notes: list[str] = field(default_factory=list)
 
-    def report(self, n_steps: int, allow_imprecise: bool) -> Report:
-        """Return the verdict on what was found."""
+    def report(self, trace: Trace, allow_imprecise: bool) -> Report:
+        """Return the verdict on what was found in a recorded run's port."""
         functions = self.twins.functions if self.twins else ()
         precisions = precisions_of(self.twins.precisions) if self.twins else ()
-        difference = first_difference(functions, self.rules, self.others)
+        difference = first_difference(functions, self.rules, self.others, trace.phases)
         imprecision = first_imprecision(precisions)
         verdict: Verdict = "same function"
         if difference is not None:
@@ -39,7 +39,7 @@ class Diagnosis:
             verdict = "bitwise"
         return Report(
             verdict=verdict,
-            n_steps=n_steps,
+            n_steps=trace.n_steps,
             asked=self.asked,
             ruled=tuple(sorted({finding.step for finding in self.rules})),
             difference=difference,
@@ -55,4 +55,5 @@ class Diagnosis:
             runs=self.runs,
             notes=tuple(self.notes),
             allow_imprecise=allow_imprecise,
+            numbers=trace.numbers,
         )

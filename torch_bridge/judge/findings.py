@@ -7,7 +7,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch_bridge.parity.trace import Array, Step, name_of, phase_of
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Step
 
 SPARE = 1e3
 """By what factor float64's own rounding may exceed its estimate: three orders of magnitude to spare."""

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 from jax.extend import source_info_util
 
-from funcsgd.double import doubles
+from funcsgd.arithmetic.float64_words import doubles
 from torch_bridge.judge.dataflow import Node, flattened, same_elements
 from torch_bridge.judge.evaluator import Evaluator
 from torch_bridge.judge.forms import Kind, forms

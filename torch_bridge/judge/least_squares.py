@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from torch_bridge.judge.findings import norm
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 _COLLINEAR = 1e-14  # directions of the fit below this share of the largest, squared, are left out
 

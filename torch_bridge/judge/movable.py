@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcsgd.double import doubles
+from funcsgd.arithmetic.float64_words import doubles
 from torch_bridge.judge.constants import MOST, Constants
 from torch_bridge.judge.evaluator import Evaluator
 from torch_bridge.judge.widening import Reading, Widened, traced
-from torch_bridge.parity.trace import Array
+from torch_bridge.trace.trace import Array
 
 
 class Movable:

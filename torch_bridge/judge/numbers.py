@@ -7,10 +7,10 @@ import numpy as np
 
 from torch_bridge.judge.findings import HELD, unit_roundoff
 from torch_bridge.judge.report import Difference
-from torch_bridge.parity.replay import indices_of
-from torch_bridge.parity.trace import SCALARS, Array, Trace, name_of, phase_of
-
-_CONSTANTS = {"learning_rate": "lr", "momentum_in_force": "momentum", "weight_decay_in_force": "weight_decay"}
+from torch_bridge.replaying.replay import indices_of
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.translate.optimizers import adapter_named
 
 
 def other_batches(trace: Trace, order: Sequence[Array]) -> Iterator[Difference]:
@@ -32,19 +32,16 @@ def other_batches(trace: Trace, order: Sequence[Array]) -> Iterator[Difference]:
 
 def scalar_differences(reference: Trace, candidate: Trace) -> Iterator[Difference]:
     """Numbers that both sides have at every step, such as the learning rate: equal up to the rounding of float32."""
-    groups = reference.static.get("groups", ())
-    recorded = {
-        f"weight_decay_in_force/{i}": np.full(reference.n_steps, g["weight_decay"]) for i, g in enumerate(groups)
-    }
-    recorded |= {key: reference.steps[key] for key in reference.keys if phase_of(key) in (*SCALARS, "metric")}
-    for key, rows in recorded.items():
+    recipe = reference.static.get("recipe")
+    labels = {n.quantity: n.label for n in adapter_named(recipe["optimizer"]).numbers} if recipe else {}
+    n_groups = len(recipe["groups"]) if recipe else 0
+    for key in (key for key in reference.keys if phase_of(key) in (*reference.numbers, "metric")):
         phase = phase_of(key)
         if key not in candidate.steps:
             continue
-        if phase in ("momentum_in_force", "weight_decay_in_force") and f"{phase}/{len(groups) - 1}" != _last(
-            candidate, phase
-        ):
+        if phase not in ("learning_rate", "metric") and f"{phase}/{n_groups - 1}" != _last(candidate, phase):
             continue  # as many as there are groups, or there is no telling which is whose
+        rows = reference.steps[key]
         theirs = np.asarray(candidate.steps[key])
         mine = np.asarray(rows, np.float64)[: len(theirs)]
         # What a narrower type holds, it rounds: optax.inject_hyperparams takes the type of the parameters.
@@ -55,7 +52,7 @@ def scalar_differences(reference: Trace, candidate: Trace) -> Iterator[Differenc
         (steps,) = np.nonzero(~((gap <= held) | (np.isnan(mine) & np.isnan(theirs[: len(mine)]))))
         if steps.size:
             t = int(steps[0])
-            constants = {_CONSTANTS[phase]: float(theirs[t] / mine[t] - 1)} if phase in _CONSTANTS and mine[t] else {}
+            constants = {labels[phase]: float(theirs[t] / mine[t] - 1)} if phase in labels and mine[t] else {}
             constants = {k: v for k, v in constants.items() if math.isfinite(v)}
             yield Difference(
                 t, phase, name_of(key), (), float(mine[t]), float(theirs[t]), float(gap[t]), held, constants

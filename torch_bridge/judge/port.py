@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from torch_bridge.judge.compare import compare
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.hazards import hazards_of
@@ -18,11 +19,11 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
-from torch_bridge.parity.envelope import distance
-from torch_bridge.parity.replay import Replay, indices_of
-from torch_bridge.parity.report import compare
-from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
+from torch_bridge.replaying.envelope import distance
+from torch_bridge.replaying.replay import Replay, indices_of
+from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.phases import phase_of
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.weights import Weights, same_weights
 
 LARGE = 2**28
@@ -54,7 +55,7 @@ class Port:
         assert self.tx is not None
         trace, weights = self.trace, self._weights()
         side = Replay(
-            trace.initial, self.tx, drive="update", weights=self.weights, opt_state=self.opt_state,
+            trace.initial, self.tx, header=trace.static, drive="update", weights=self.weights, opt_state=self.opt_state,
             digest_every=self._digest_every(),
         )  # fmt: skip
         judge = RuleJudge(trace, self.tx, weights)
@@ -62,7 +63,7 @@ class Port:
         for t in range(trace.n_steps):
             recorded, before = trace.step(t), side.state
             values = side.step({}, recorded)
-            off = _furthest(recorded, values)
+            off = _furthest(recorded, values, (*trace.state, "parameter", "average"))
             # Each step whose distance stands out from those that were asked about, and the steps with twins.
             if off > 0 and (not differed or t in twins or off > 4 * furthest):
                 differed, furthest = True, max(furthest, off)
@@ -88,8 +89,8 @@ class Port:
     def free(self, found: Diagnosis, shadows: int) -> None:
         """Run the port alone, from the first state; keep a step function's states where it will be asked."""
         side = Replay(
-            self.trace.initial, self.tx, drive="free", loss_fn=self.loss_fn, weights=self.weights,
-            opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
+            self.trace.initial, self.tx, header=self.trace.static, drive="free", loss_fn=self.loss_fn,
+            weights=self.weights, opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
             digest_every=self._digest_every(),
         )  # fmt: skip
         asked = self._asked() if self.step is not None else ()
@@ -144,7 +145,7 @@ class Port:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""
         assert self.step is not None
         # The first state is the port's own: that it is torch's is part of the question.
-        places = StepStates(self.step, self.state, self._batch(0), self._weights())
+        places = StepStates(self.step, self.state, self._batch(0), self._weights(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
                 "The step function was asked in float64 at the first step alone: what it reports as its parameters is "
@@ -152,11 +153,11 @@ class Port:
             )
             return [0]
         self.states |= {t: places.at(self.states[t], self.trace.before(t)) for t in steps if t > 0}
-        buffers = any(phase_of(key) == "momentum" for key in self.trace.steps)
-        if buffers and not places.found("momentum"):
+        held = [key for key in self.trace.state if any(phase_of(each) == key for each in self.trace.steps)]
+        if missing := [key for key in held if not places.found(key)]:
             found.notes.append(
-                "The rule of the step function was asked in float64 at the first step alone: it reports no momentum "
-                "that it hands on in its state."
+                "The rule of the step function was asked in float64 at the first step alone: it reports no "
+                f"{', '.join(missing)} that it hands on in its state."
             )
             self.ruled = (0,)
         return list(steps)
@@ -184,14 +185,14 @@ class Port:
         return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))
 
 
-def _furthest(recorded: Step, values: Step) -> float:
+def _furthest(recorded: Step, values: Step, phases: Sequence[str]) -> float:
     """How far a step is off, relative to the step itself; 0 if no bit differs.
 
     Of a large array every k-th element is looked at, and the rest only if those are equal.
     """
     off = 0.0
     for key, value in values.items():
-        if phase_of(key) not in ("momentum", "parameter", "average") or key not in recorded:
+        if phase_of(key) not in phases or key not in recorded:
             continue
         reference = recorded[key]
         stride = 1 + reference.size // SAMPLE

@@ -1,16 +1,16 @@
 """What is to be said about a port, as plain data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
-from torch_bridge.parity.report import Comparison
-from torch_bridge.parity.trace import PHASES, Trace
+from torch_bridge.trace.trace import Trace
 
 Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different"]
 """`bitwise`: equal in every bit. `same function`: equal in float64, and computed about as precisely as torch does.
@@ -34,7 +34,7 @@ class Difference:
 
     Attributes:
         step: from 0.
-        phase: one of `torch_bridge.parity.trace.PHASES`.
+        phase: one of `Trace.phases`.
         name: the layer, parameter or group by its torch name; empty for the loss.
         index: the element furthest off, in torch's layout.
         torch: torch's value there, in float64 where there is a twin.
@@ -99,6 +99,7 @@ class Report:
         runs: the port's traces under those drives; not part of `to_dict`.
         notes: what could not be asked, and why; full sentences.
         allow_imprecise: an imprecise port counts as the same.
+        numbers: the phases that hold one number for each parameter group.
     """
 
     verdict: Verdict
@@ -118,6 +119,7 @@ class Report:
     runs: Mapping[str, Trace] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
     allow_imprecise: bool = False
+    numbers: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -167,7 +169,10 @@ def first_imprecision(precisions: Iterable[Precision]) -> Precision | None:
 
 
 def first_difference(
-    functions: Iterable[FunctionFinding], rules: Iterable[RuleFinding], others: Iterable[Difference]
+    functions: Iterable[FunctionFinding],
+    rules: Iterable[RuleFinding],
+    others: Iterable[Difference],
+    phases: Sequence[str],
 ) -> Difference | None:
     """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
     found = [
@@ -180,4 +185,4 @@ def first_difference(
         for f in rules
         if not f.same
     ]
-    return min([*others, *found], key=lambda d: (d.step, PHASES.index(d.phase), not d.constants), default=None)
+    return min([*others, *found], key=lambda d: (d.step, phases.index(d.phase), not d.constants), default=None)

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torch_bridge.judge.findings import HELD, SPARE, norm, unit_roundoff
-from torch_bridge.judge.least_squares import fitted
-from torch_bridge.judge.recipe import Columns, Ideal
-from torch_bridge.parity.trace import Array
-
-_PHASE_OF = {"weight_decay": "weight_decay", "momentum": "momentum", "lr": "learning_rate"}
+from torch_bridge.judge.findings import SPARE, norm, unit_roundoff
+from torch_bridge.judge.ideal import Ideal
+from torch_bridge.judge.number_fit import NumberFit
+from torch_bridge.trace.trace import Array
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,30 @@ class Scale:
         roundoff: unit roundoff of the type in which the rule holds its constants.
         innocent: hyperparameters that were seen to be torch's, and explain no difference.
         rounded: torch's value is known as a rounded one alone.
+        shows_in: hyperparameter -> the first phase that a wrong one shows in.
     """
 
     size: float
     roundoff: float
     innocent: frozenset[str]
     rounded: bool
+    shows_in: Mapping[str, str] = field(default_factory=dict)
 
 
-def rule_finding(step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale) -> RuleFinding:
-    """Compare a rule's quantity in float64 with torch's, and fit what differs by changes of the hyperparameters."""
+def rule_finding(
+    step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale, *, blame: bool = True
+) -> RuleFinding:
+    """Compare a rule's quantity in float64 with torch's, and fit what differs by changes of the hyperparameters.
+
+    Args:
+        step: the step's number.
+        phase: the quantity's phase.
+        name: the parameter.
+        ideal: torch's side.
+        value: the candidate's, in float64.
+        scale: what is known beside the values.
+        blame: look for a hyperparameter that explains a difference.
+    """
     reference, value = np.asarray(ideal.value, np.float64), np.asarray(value, np.float64)
     with np.errstate(invalid="ignore"):
         gap = value - reference
@@ -76,18 +88,14 @@ def rule_finding(step: int, phase: str, name: str, ideal: Ideal, value: Array, s
     off: dict[str, float] = {}
     same = distance <= rounding
     if not same:
-        columns = {key: np.ravel(column) for key, column in ideal.columns().items()}
-        sizes = {key: norm(column) for key, column in columns.items()}
-        columns = {key: column for key, column in columns.items() if sizes[key] * HELD > rounding * 1e-6}
-        changes, rest = fitted(gap, columns, sizes, dict.fromkeys(columns, held))
-        same = rest <= rounding
+        fit = NumberFit(ideal, value, rounding, held)
+        same = fit.with_free() <= rounding
         if same:
-            allowed += held * sum(sizes.values())
+            allowed += held * sum(fit.sizes.values())
         else:
-            explained = sum((change * columns[key] for key, change in changes.items()), np.zeros(gap.size))
-            allowed = float(np.hypot(rounding, norm(explained)))
-            off = _blamed(gap, columns, sizes, held, rounding, scale.innocent)
-    where = _PHASE_OF[next(iter(off))] if len(off) == 1 else phase
+            allowed = float(np.hypot(rounding, norm(fit.explained())))
+            off = fit.blamed(scale.innocent) if blame else {}
+    where = scale.shows_in[next(iter(off))] if len(off) == 1 else phase
     index = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(gap), nan=np.inf))), gap.shape)
     return RuleFinding(
         step, where, name, distance / own, allowed / own, same, off,
@@ -105,23 +113,3 @@ def average_finding(step: int, name: str, torch: Array, value: Array) -> RuleFin
         step, "average", name, distance, limit, distance <= limit, {},
         tuple(int(i) for i in index), float(reference[index]), float(value[index]),
     )  # fmt: skip
-
-
-def _blamed(
-    gap: Array, columns: Columns, sizes: Mapping[str, float], held: float, rounding: float, innocent: frozenset[str]
-) -> dict[str, float]:
-    """Relative changes of hyperparameters that explain a gap: of one alone, where one is enough, or of several.
-
-    The others stay within what holding them explains. Where each of two alone is enough, as for a bias that began at
-    zero, whose decay and momentum are one direction after the first step, there is no telling, and none is named.
-    """
-    alone = []
-    for key in columns.keys() - innocent:
-        changes, rest = fitted(gap, columns, sizes, {**dict.fromkeys(columns, held), key: np.inf})
-        if rest <= rounding:
-            alone.append({key: changes[key]})
-    if alone:
-        return alone[0] if len(alone) == 1 else {}
-    changes, rest = fitted(gap, columns, sizes)
-    off = {key: change for key, change in changes.items() if abs(change) > held}
-    return off if rest <= rounding and not off.keys() & innocent else {}

@@ -14,18 +14,21 @@ from typing import Any
 import numpy as np
 import optax
 
-from funcsgd import AverageState, averaged_params, observing
+from funcsgd import observing
+from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.judge.findings import norm, unit_roundoff
+from torch_bridge.judge.ideal import Ideal, IdealGroup, changes, clipped, ideal_step
 from torch_bridge.judge.lanes import CannotWiden
-from torch_bridge.judge.recipe import Constants, Ideal, ideal_step
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
-from torch_bridge.parity.steps import phases_of
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.states import momentum_buffers, nodes_of, with_averages, with_momentum_buffers
+from torch_bridge.replaying.replay import with_state_before
+from torch_bridge.replaying.steps import Observed, observed_of, shown
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
+from torch_bridge.translate.optimizers import adapter_named, with_numbers
+from torch_bridge.translate.recipe import Clip
+from torch_bridge.translate.recipe_data import recorded_recipe
+from torch_bridge.translate.states import nodes_of, torch_state
 from torch_bridge.translate.weights import Weights
-
-_SHOWN = ("clip", "weight_decay", "momentum", "parameter")
 
 
 class RuleJudge:
@@ -33,8 +36,8 @@ class RuleJudge:
 
     def __init__(self, trace: Trace, tx: optax.GradientTransformation, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
-        self._trace, self._weights = trace, weights
-        self._wide = _programs(tx)
+        self._trace, self._weights, self._observed = trace, weights, observed_of(trace.static)
+        self._wide = _programs(tx, self._observed)
 
     def judge(
         self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
@@ -43,7 +46,7 @@ class RuleJudge:
 
         Args:
             step: its number.
-            opt_state: the candidate's state before it; its momentum buffers are replaced by torch's.
+            opt_state: the candidate's state before it; what it holds of torch's state is replaced by torch's.
             metric: what a rule that watches a metric is given.
             rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
 
@@ -53,10 +56,7 @@ class RuleJudge:
         before, recorded = self._trace.before(step), self._trace.step(step)
         reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
-        buffers = self._weights.to_jax(in_phase(before, "momentum"), partial=True)
-        opt_state = with_momentum_buffers(opt_state, params, buffers)
-        if averages := in_phase(before, "average"):
-            opt_state = with_averages(opt_state, self._weights.to_jax(averages))
+        opt_state = with_state_before(opt_state, params, before, self._observed.adapter, self._weights)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         best: list[RuleFinding] = []
         refusal: CannotWiden | None = None
@@ -87,15 +87,16 @@ class Reference:
     """Torch's quantities at a step, and what is known beside them."""
 
     ideals: Mapping[str, Mapping[str, Ideal]]
-    sizes: Mapping[str, tuple[float, float]]  # name -> norm of the terms that are added up; of those of the change
     roundoffs: Mapping[str, float]
+    offsets: Mapping[str, float]  # name -> norm of what the change of a parameter was subtracted from
     innocent: frozenset[str]
     rounded: bool
+    shows_in: Mapping[str, str]  # torch's name of a number -> the phase that a wrong one shows in
 
     def scale(self, phase: str, name: str) -> Scale:
         """Return what is known of a quantity beside its value."""
-        size = self.sizes[name][phase == "parameter"]
-        return Scale(size, self.roundoffs[name], self.innocent, self.rounded)
+        size = self.ideals[phase][name].size + (self.offsets.get(name, 0.0) if phase == "parameter" else 0.0)
+        return Scale(size, self.roundoffs[name], self.innocent, self.rounded, self.shows_in)
 
 
 def reference_of(
@@ -117,72 +118,76 @@ def reference_of(
         rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
         offset: what the candidate's change was subtracted from: its rounding is in the change.
     """
-    recorded = trace.step(step)
-    largest = [
-        float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", 0.0)), initial=0.0))
-        for i in range(len(trace.static["groups"]))
-    ]
+    recorded, recipe = trace.step(step), recorded_recipe(trace.static)
+    adapter = adapter_named(recipe.optimizer)
     groups = []
-    for i, group in enumerate(trace.static["groups"]):
-        rate = float(recorded.get(f"learning_rate/{i}", 0.0))
-        momentum = float(recorded.get(f"momentum_in_force/{i}", group["momentum"]))
-        decay = float(group["weight_decay"])
-        # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has no decay.
-        units = {"lr": largest[i], "momentum": momentum, "weight_decay": decay or 1.0}
-        of = Constants(rate, momentum, decay, group["dampening"], group["nesterov"], group["maximize"], units)
-        groups.append((group["names"], of))
-    params, buffers = in_phase(before, "parameter"), in_phase(before, "momentum")
-    own = in_phase(recorded, "gradient")
-    clip = trace.static.get("clip")
+    for i, group in enumerate(recipe.groups):
+        seen = {number: recorded.get(f"{number.quantity}/{i}") for number in adapter.numbers}
+        options = with_numbers(
+            group.options, {number: float(value) for number, value in seen.items() if value is not None}
+        )
+        # Relative changes; of the largest rate where a schedule ends near zero, of 1 where torch has none.
+        largest = float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", options["lr"])), initial=0.0))
+        groups.append(IdealGroup(group.names, options, {"lr": largest or 1.0}))
+    params, own = in_phase(before, "parameter"), in_phase(recorded, "gradient")
     # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
     # alone.
-    clipped = in_phase(recorded, "clip") if clip is None else {}
-    taken = clipped or (own if gradients is None else gradients)
-    ideals = ideal_step(groups, clip, params, buffers, taken)
-    if clipped:
-        ideals["clip"] = {name: Ideal(np.asarray(value, np.float64), dict) for name, value in clipped.items()}
-    sizes = {}
-    for names, of in groups:
-        for name in names:
-            if name in taken:
-                terms = norm(taken[name]) + of.weight_decay * norm(params[name])
-                terms += of.momentum * norm(buffers[name]) if name in buffers else 0.0
-                sizes[name] = terms, of.lr * terms + (0.0 if offset is None else norm(offset[name]))
-    roundoffs = {name: unit_roundoff(value.dtype) for name, value in own.items()}
-    return Reference(ideals, sizes, roundoffs, frozenset({"lr"} if rate_is_torchs else ()), bool(clipped))
+    rounded = {} if isinstance(recipe.clip, Clip) else in_phase(recorded, "clip")
+    taken = rounded or (own if gradients is None else gradients)
+    shown = {name: Ideal(np.asarray(value, np.float64), size=norm(value)) for name, value in rounded.items()}
+    if isinstance(recipe.clip, Clip):
+        taken = clipped(taken, recipe.clip.arguments, recipe.clip.order)
+        shown = {name: Ideal(value, size=norm(value)) for name, value in taken.items()}
+    state = {key: in_phase(before, key) for key in adapter.state}
+    ideals = ideal_step(recipe.optimizer, groups, params, state, taken)
+    # What torch itself did not have at this step, such as a buffer without momentum, is not asked.
+    ideals = {
+        phase: {name: ideal for name, ideal in tree.items() if phase == "parameter" or f"{phase}/{name}" in recorded}
+        for phase, tree in ideals.items()
+    }
+    return Reference(
+        {"clip": shown, **ideals} if shown else ideals,
+        {name: unit_roundoff(value.dtype) for name, value in own.items()},
+        {name: norm(value) for name, value in (offset or {}).items()},
+        frozenset({"lr"} if rate_is_torchs else ()),
+        bool(rounded),
+        {number.label: number.shows_in if number.option != "lr" else "learning_rate" for number in adapter.numbers},
+    )
 
 
 def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str, Array]]) -> list[RuleFinding]:
     """Compare a candidate's quantities, phase -> name -> float64 array, with torch's."""
-    return [
-        rule_finding(step, phase, name, ideal, wide[phase][name], reference.scale(phase, name))
-        for phase in _SHOWN
-        if phase in wide and phase in reference.ideals
-        for name, ideal in reference.ideals[phase].items()
-        if name in wide[phase] and name in reference.roundoffs
-    ]
+    found: list[RuleFinding] = []
+    for phase, ideals in reference.ideals.items():
+        for name, ideal in ideals.items():
+            if name in wide.get(phase, {}) and name in reference.roundoffs:
+                first = all(finding.same for finding in found)  # what comes after it follows from it
+                scale, value = reference.scale(phase, name), wide[phase][name]
+                found.append(rule_finding(step, phase, name, ideal, value, scale, blame=first))
+    return found
 
 
 @functools.lru_cache(maxsize=16)
-def _programs(tx: optax.GradientTransformation) -> dict[Reading, Callable[..., Widened]]:
+def _programs(tx: optax.GradientTransformation, observed: Observed) -> dict[Reading, Callable[..., Widened]]:
     """A rule in float64; kept, since runs are often compared again."""
-    step = _observed_rule(tx)
+    step = observed_rule(tx, observed)
     return {reading: widened(step, reading=reading) for reading in ("retraced", "as traced")}
 
 
-def _observed_rule(tx: optax.GradientTransformation) -> Callable[..., dict[str, Any]]:
-    rule = optax.with_extra_args_support(tx)
+def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Callable[..., dict[str, Any]]:
+    """Return the function ``(gradient, opt_state, params, metric) -> quantities by phase`` of a rule's update."""
+    rule, adapter = optax.with_extra_args_support(tx), observed.adapter
 
     def step(gradient: Any, opt_state: optax.OptState, params: Any, metric: Any) -> dict[str, Any]:
         extra = {} if metric is None else {"value": metric}
         with observing() as seen:
             updates, opt_state = rule.update(gradient, opt_state, params, **extra)
-        observed = {"parameter": updates, **phases_of(seen, params)}
-        if (momentum := momentum_buffers(opt_state, params)) is not None:
-            observed["momentum"] = momentum[0]
+        found = {"parameter": changes(params, updates), **shown(seen, params, observed.phases)}
+        state = torch_state(opt_state, params, adapter)
+        found |= {key: tree for key, tree in state.items() if key not in ("started", "step")}
         if nodes_of(opt_state, AverageState):
-            observed["average"] = averaged_params(opt_state, optax.apply_updates(params, updates))
-        return observed
+            found["average"] = averaged_params(opt_state, optax.apply_updates(params, updates))
+        return found
 
     return step
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from torch_bridge.parity.sentence import describe
+from torch_bridge.judge.bits_sentence import describe
 
 if TYPE_CHECKING:
     from torch_bridge.judge.hazards import Hazard
@@ -58,8 +58,9 @@ def _different(report: "Report") -> str:
     element = f"[{', '.join(map(str, d.index))}]" if d.index else ""
     apart = f", relative distance {d.distance:.1e} where rounding explains {d.limit:.0e}" if d.limit else ""
     apart += ", too small to show in float32" if 0 < d.distance < 2**-28 else ""
+    where = describe(d.phase, d.name, report.numbers)
     return (
-        f"different, first at step {d.step} of {report.n_steps} (from 0), in {describe(d.phase, d.name)}{element}: "
+        f"different, first at step {d.step} of {report.n_steps} (from 0), in {where}{element}: "
         f"torch {d.torch:.9g}, JAX {d.jax:.9g}{apart}"
     )
 
@@ -70,8 +71,8 @@ def _cause(report: "Report") -> str:
     if len(constants) != 1:
         return "unknown"
     ((name, change),) = constants.items()
-    words = {"lr": "the learning rate", "weight_decay": "the weight decay"}.get(name, f"the {name}")
-    words = f"the constant {name}" if name[0] in "-0123456789" else words
+    known = {"lr": "the learning rate", "weight_decay": "the weight decay", "momentum": "the momentum"}
+    words = f"the constant {name}" if name[0] in "-0123456789" else known.get(name, name)
     return f"{words} is off by {change:+.2e} relative to torch's"
 
 

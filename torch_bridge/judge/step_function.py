@@ -1,6 +1,6 @@
 """A step function at any step of a recorded run: its state brought to torch's, its rule in float64."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +10,11 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
 from torch_bridge.judge.widening import Reading, widened
-from torch_bridge.parity.steps import Carry, StepFunction
-from torch_bridge.parity.trace import Trace, in_phase
+from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.trace import Trace, in_phase
 from torch_bridge.translate.weights import Weights
 
 _CALLS = ("jit", "pjit", "closed_call")
-_STATE = ("parameter", "momentum")
 
 
 class StepStates:
@@ -25,8 +24,10 @@ class StepStates:
     the place of each in the state is known, whatever the state is.
     """
 
-    def __init__(self, step: StepFunction, state: Carry, batch: Any, weights: Weights) -> None:
-        """Trace the step once, on the shapes of ``state`` and ``batch``."""
+    def __init__(
+        self, step: StepFunction, state: Carry, batch: Any, weights: Weights, held: Sequence[str] = ()
+    ) -> None:
+        """Trace the step once, on the shapes of ``state`` and ``batch``; ``held`` is what torch's optimizer keeps."""
         self._weights = weights
         closed, (after, observed) = jax.make_jaxpr(step, return_shape=True)(state, batch)
         atoms = [_origin(closed.jaxpr, atom) for atom in closed.jaxpr.outvars]
@@ -34,7 +35,7 @@ class StepStates:
         reported = jax.tree.unflatten(jax.tree.structure((after, observed)), atoms)[1]
         names = {path: name for path, name in zip(_paths(weights.template), weights.names, strict=True)}
         self.places: dict[str, dict[str, int | None]] = {}
-        for phase in _STATE:
+        for phase in ("parameter", *held):
             if phase in reported:
                 leaves = jax.tree_util.tree_leaves_with_path(reported[phase], is_leaf=lambda x: isinstance(x, _Origin))
                 self.places[phase] = {names[path]: handed_on.get(origin) for path, origin in leaves if path in names}
@@ -51,7 +52,7 @@ class StepStates:
             before: torch's state before it, as `Trace.before` gives it.
         """
         leaves, structure = jax.tree.flatten(state)
-        for phase in _STATE:
+        for phase in self.places:
             if not self.found(phase):
                 continue
             values = jax.tree.leaves(self._weights.to_jax(in_phase(before, phase), partial=True), is_leaf=_is_none)

@@ -25,7 +25,8 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.movable import Movable
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.widening import Reading, Widened, beside
-from torch_bridge.parity.trace import Array, Step, Trace, in_phase, name_of, phase_of
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.weights import Weights
 
 _JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there

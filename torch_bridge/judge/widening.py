@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from funcsgd.double import doubles
+from funcsgd.arithmetic.float64_words import doubles
 from torch_bridge.judge.evaluator import Evaluator
 from torch_bridge.judge.lanes import CannotWiden, to_wide, wide_dtype
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from torch_bridge.random.layout import FLOATING, MemoryOrder, Shape, arrange, as_dtype, element_count, floating_dtype
+from torch_bridge.random.dtypes import FLOATING, MemoryOrder, Shape, arrange, as_dtype, element_count, floating_dtype
 from torch_bridge.random.mersenne_twister import State
 from torch_bridge.random.uniform import draw_unit_32, draw_unit_64
 
@@ -26,7 +26,7 @@ def draw_bernoulli(
         p: probability of 1, in ``[0, 1]``.
         shape: of the result.
         dtype: any.
-        memory_order: see `torch_bridge.random.layout.dimension_order`.
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`.
 
     Returns:
         Array of zeros and ones, and the state two words an element further.

@@ -8,7 +8,7 @@ products are fused with the following sum is the choice of the compiler that bui
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_bridge.random.fused import fma32
+from torch_bridge.random.fma import fma32
 
 Float32 = NDArray[np.float32]
 

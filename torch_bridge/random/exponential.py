@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from torch_bridge.random.layout import FLOATING, TORCH_NAMES, MemoryOrder, Shape, arrange, as_dtype, cast, element_count
+from torch_bridge.random.dtypes import FLOATING, TORCH_NAMES, MemoryOrder, Shape, arrange, as_dtype, cast, element_count
 from torch_bridge.random.mersenne_twister import State
 from torch_bridge.random.uniform import draw_unit_64
 
@@ -27,7 +27,7 @@ def draw_exponential(
         shape: of the result.
         rate: torch's ``lambd``, positive; the mean is its inverse.
         dtype: float32, float64, bfloat16 or float16.
-        memory_order: see `torch_bridge.random.layout.dimension_order`.
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`.
 
     Returns:
         The array and the state two words an element further.

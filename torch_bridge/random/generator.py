@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from torch_bridge.random.bernoulli_numbers import draw_bernoulli, draw_bernoulli_each, draw_dropout_mask
+from torch_bridge.random.dtypes import MemoryOrder, Shape
 from torch_bridge.random.exponential import draw_exponential
 from torch_bridge.random.integers import draw_any_integers, draw_integers
-from torch_bridge.random.layout import MemoryOrder, Shape
 from torch_bridge.random.mersenne_twister import DEFAULT_SEED, State, seeded
 from torch_bridge.random.multinomial_numbers import draw_multinomial
 from torch_bridge.random.normal_numbers import draw_normal
@@ -138,7 +138,7 @@ class Generator:
             low: alone it is torch's ``random_(to)``, the bound above, from 0; with `high` it is the least value.
             high: the bound above, not reached.
             dtype: see `draw_integers`.
-            memory_order: see `torch_bridge.random.layout.dimension_order`.
+            memory_order: see `torch_bridge.random.dtypes.dimension_order`.
         """
         if low is None and high is None:
             return self._draw(draw_any_integers, size, dtype, memory_order)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from torch_bridge.random.layout import (
+from torch_bridge.random.dtypes import (
     CPP_NAMES,
     FLOATING,
     TORCH_NAMES,
@@ -46,7 +46,7 @@ def draw_integers(
         shape: of the result.
         dtype: any that torch draws: int64, int32, int16, int8, uint8, bool, and the floating ones. For those the
             bounds first move inwards until rounding cannot leave ``[low, high)``.
-        memory_order: see `torch_bridge.random.layout.dimension_order`.
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`.
 
     Returns:
         The array and the next state.
@@ -102,7 +102,7 @@ def draw_any_integers(
         state: where the stream stands.
         shape: of the result.
         dtype: as in `draw_integers`.
-        memory_order: see `torch_bridge.random.layout.dimension_order`.
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`.
 
     Returns:
         The array and the next state.

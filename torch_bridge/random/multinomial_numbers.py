@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from torch_bridge.random.dtypes import FLOATING, TORCH_NAMES
 from torch_bridge.random.exponential import draw_exponential
-from torch_bridge.random.layout import FLOATING, TORCH_NAMES
 from torch_bridge.random.mersenne_twister import State
 from torch_bridge.random.uniform import draw_unit_64
 

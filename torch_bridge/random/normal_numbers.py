@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from torch_bridge.random import cephes
-from torch_bridge.random.fused import fma32, fma64
-from torch_bridge.random.layout import (
+from torch_bridge.random.dtypes import (
     MemoryOrder,
     Shape,
     arrange,
@@ -17,6 +16,7 @@ from torch_bridge.random.layout import (
     floating_dtype,
     is_row_major,
 )
+from torch_bridge.random.fma import fma32, fma64
 from torch_bridge.random.mersenne_twister import State
 from torch_bridge.random.uniform import draw_unit_32, draw_unit_64
 
@@ -54,7 +54,7 @@ def draw_normal(
         mean: the mean.
         std: the standard deviation, at least 0.
         dtype: float32, float64, bfloat16 or float16.
-        memory_order: see `torch_bridge.random.layout.dimension_order`.
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`.
 
     Returns:
         The array and the next state.

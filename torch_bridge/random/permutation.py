@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from torch_bridge.random.layout import FLOATING, TORCH_NAMES, as_dtype, digits
+from torch_bridge.random.dtypes import FLOATING, TORCH_NAMES, as_dtype, digits
 from torch_bridge.random.mersenne_twister import State, draw_32, draw_64
 
 WIDE_LENGTH = (2**32 - 1) // 20  # from here on torch spends two words on a step and shuffles inside out

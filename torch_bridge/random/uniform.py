@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from torch_bridge.random.fused import fma32, fma64
-from torch_bridge.random.layout import (
+from torch_bridge.random.dtypes import (
     CPP_NAMES,
     TORCH_NAMES,
     MemoryOrder,
@@ -16,6 +15,7 @@ from torch_bridge.random.layout import (
     floating_dtype,
     largest,
 )
+from torch_bridge.random.fma import fma32, fma64
 from torch_bridge.random.mersenne_twister import State, draw_32, draw_64
 
 
@@ -54,7 +54,7 @@ def draw_uniform(
         low: least value.
         high: bound above, not reached.
         dtype: float32, float64, bfloat16 or float16.
-        memory_order: see `torch_bridge.random.layout.dimension_order`: numbers are drawn in the order in which the
+        memory_order: see `torch_bridge.random.dtypes.dimension_order`: numbers are drawn in the order in which the
             elements lie in memory.
 
     Returns:

@@ -4,13 +4,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from torch_bridge.judge.bits_sentence import comparison_sentence
+from torch_bridge.judge.compare import Comparison
+from torch_bridge.judge.differences import Difference
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.report import Report, Verdict
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import hazard_words, sentence
-from torch_bridge.parity.compare import Difference
-from torch_bridge.parity.report import Comparison
-from torch_bridge.parity.sentence import comparison_sentence
 
 STYLES: dict[Verdict, str] = {
     "bitwise": "green",

@@ -1,15 +1,18 @@
-"""A torch recipe told in code: the equivalent in funcsgd, the nearest in plain optax, and what would differ there."""
+"""A torch recipe in code: the equivalent in funcsgd, the nearest in plain optax, and what would differ there."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import funcsgd
+from funcsgd import averages
 from torch_bridge.translate.clip_grad import clipping_call
-from torch_bridge.translate.lr_scheduler import schedules_from_torch, turns_from_torch, watches_metric
-from torch_bridge.translate.nearest_optax import FROZEN, nearest_average, nearest_clipping, nearest_sgd
-from torch_bridge.translate.optim import frozen_parameters, group_hyperparameters, model_order, parameter_names
-from torch_bridge.translate.scheduler_progress import as_list
-from torch_bridge.translate.source import Source, call, described
-from torch_bridge.translate.swa_utils import average_call
+from torch_bridge.translate.lr_scheduler import watches_metric
+from torch_bridge.translate.nearest_optax import FROZEN, nearest_average, nearest_clipping, nearest_rule
+from torch_bridge.translate.optimizers import adapter_named, rule_of, with_numbers
+from torch_bridge.translate.read import read_recipe
+from torch_bridge.translate.recipe import AverageCall, Clip, Recipe, Untranslated
+from torch_bridge.translate.schedule_data import described
+from torch_bridge.translate.source import Code, Source, call
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +43,9 @@ class Explanation(NamedTuple):
         return "\n".join(parts if self.differences else parts[:-1])
 
 
+@overload
+def explain(optimizer: Recipe, *, epochs: int) -> Explanation: ...
+@overload
 def explain(
     optimizer: "torch.optim.Optimizer",
     scheduler: "LRScheduler | Sequence[LRScheduler] | None" = None,
@@ -48,71 +54,95 @@ def explain(
     clip: Mapping[str, Any] | None = None,
     named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
     steps_per_epoch: int = 1,
-    epochs: int = 1000,
+    epochs: int | None = None,
+) -> Explanation: ...
+def explain(
+    optimizer: "torch.optim.Optimizer | Recipe",
+    scheduler: "LRScheduler | Sequence[LRScheduler] | None" = None,
+    average: "AveragedModel | None" = None,
+    *,
+    clip: Mapping[str, Any] | None = None,
+    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None = None,
+    steps_per_epoch: int = 1,
+    epochs: int | None = None,
 ) -> Explanation:
-    """Tell a torch recipe in code; the arguments are those of `torch_bridge.from_torch`.
+    """Write a torch recipe in code; the arguments are those of `torch_bridge.from_torch`.
 
     Args:
-        optimizer: a ``torch.optim.SGD``.
+        optimizer: one of torch's that has a rule here; or a `Recipe`, such as ``recorded_recipe(trace.static)``, and
+            then nothing else but ``epochs``.
         scheduler: its scheduler, or several in the order of their steps.
         average: an ``AveragedModel`` that is updated after each ``optimizer.step()``.
         clip: the arguments of ``clip_grad_norm_`` or ``clip_grad_value_``.
         named_parameters: ``model.named_parameters()``, unless the optimizer was made with names.
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``.
-        epochs: how many ``scheduler.step()`` the run makes.
+        epochs: how many ``scheduler.step()`` the run makes: the length of the tables that schedules are read from, of
+            which the last value holds beyond. Needed with schedulers; None without.
 
     Returns:
         An `Explanation`. ``exec(explanation.funcsgd, dict(explanation.functions))`` builds the transformation of a run
         from its beginning, for parameters by torch's names.
 
     Raises:
-        TypeError: the optimizer is not torch.optim.SGD, or scheduler or average has no equivalent.
-        ValueError: ``clip`` is of neither function, or the learning rate in force is not the scheduler's.
+        TypeError: the optimizer has no rule here, or scheduler or average has no equivalent.
+        ValueError: ``clip`` is of neither function, the learning rate in force is not the scheduler's, or ``epochs`` is
+            missing.
 
     Exactness: the funcsgd source is bitwise.
     """
-    import torch
-
-    if type(optimizer) is not torch.optim.SGD:
-        raise TypeError(f"explain tells of torch.optim.SGD, but got {type(optimizer).__name__}")
-    named, schedulers, source = list(named_parameters or ()), as_list(scheduler), Source()
-    names = parameter_names(optimizer, named)
-    turns = turns_from_torch(schedulers) if schedulers else [[] for _ in names]
-    metric = watches_metric(turns[0])
-    if schedulers and not metric:
-        schedules_from_torch(schedulers)  # which checks the learning rates in force
+    recipe = (
+        optimizer
+        if isinstance(optimizer, Recipe)
+        else read_recipe(
+            optimizer,
+            scheduler,
+            average,
+            clip=clip,
+            named_parameters=named_parameters,
+            steps_per_epoch=steps_per_epoch,
+        )
+    )
+    adapter, source = adapter_named(recipe.optimizer), Source()
+    rule_of(adapter)
+    for part in recipe.untranslated:
+        raise part.refuse()
+    if epochs is None and any(group.schedulers for group in recipe.groups):
+        raise ValueError("give epochs=, the number of scheduler.step() of the whole run: schedules become tables")
+    turns_of = [[each for each in group.schedulers if not isinstance(each, Untranslated)] for group in recipe.groups]
+    metric = any(map(watches_metric, turns_of))
     ours: list[str] = []
     theirs: list[str] = []
     differences: list[str] = []
-    for group, each in zip(optimizer.param_groups, turns, strict=True):
-        suffix = f"_{len(ours)}" if len(turns) > 1 else ""
-        options = group_hyperparameters(group) | source.hyperparameters(each, suffix, steps_per_epoch, epochs)
-        nearest, words = nearest_sgd(options, each, steps_per_epoch, source.function)
-        ours.append(call("sgd", [repr(options.pop("lr"))], options, "funcsgd."))
+    root = {"sqrt": Code(_root(recipe))} if adapter.takes_root and _root(recipe) else {}
+    for group, turns in zip(recipe.groups, turns_of, strict=True):
+        suffix = f"_{len(ours)}" if len(recipe.groups) > 1 else ""
+        scheduled = source.hyperparameters(turns, adapter, suffix, recipe.steps_per_epoch, epochs or 0)
+        options = with_numbers(group.options, scheduled)
+        nearest, words = nearest_rule(adapter, options, turns, recipe.steps_per_epoch, source.function)
+        ours.append(source.rule(adapter, options | root))
         theirs.append(nearest)
         differences += words
-    labels = {name: index for index, row in enumerate(names) for name in row}
-    ours, theirs = [f"tx = {_partition(ours, labels)}"], [f"tx = {_partition(theirs, labels)}"]
+    ours, theirs = [f"tx = {_partition(ours, recipe.labels)}"], [f"tx = {_partition(theirs, recipe.labels)}"]
 
     first = []
-    mask = frozen_parameters(optimizer, named)
-    if any(mask.values()):
-        first.append(f"funcsgd.freeze({mask!r})")
-    if clip is not None:
-        name, options = clipping_call(clip, model_order(optimizer, named))
-        first.append(call(name, [], options, "funcsgd."))
+    mask = {name: name in recipe.frozen for name in recipe.labels}
+    if recipe.frozen:
+        first.append(f"funcsgd.drop_gradients({mask!r})")
+    if isinstance(recipe.clip, Clip):
+        name, options = clipping_call(recipe.clip.arguments, recipe.clip.order)
+        first.append(call(getattr(funcsgd, name), [], options, "funcsgd."))
         nearest, words = nearest_clipping(name, options)
         theirs.append(f"tx = optax.chain({nearest}, tx)")
         differences += words
     if first:
         ours.append(f"tx = optax.chain({', '.join(first)}, tx)")
-    if any(mask.values()):
+    if recipe.frozen:
         theirs.append(f"tx = optax.selective_transform(tx, freeze_mask={mask!r})")
         differences.append(FROZEN)
-    if average is not None:
-        name, options = average_call(average)
-        ours.append(f"tx = funcsgd.with_average(tx, {call(name, [], options, 'funcsgd.')})")
-        nearest, words = nearest_average(name, options)
+    if isinstance(recipe.average, AverageCall):
+        average_of = call(getattr(averages, recipe.average.name), [], recipe.average.options, "funcsgd.averages.")
+        ours.append(f"tx = funcsgd.averages.with_average(tx, {average_of})")
+        nearest, words = nearest_average(recipe.average.name, recipe.average.options)
         theirs.append(nearest)
         differences += words
     if metric:
@@ -120,12 +150,21 @@ def explain(
         theirs.append("# tx.update(grads, state, params, value=the metric)")
 
     imports = ["import funcsgd", *["import optax"] * any("optax." in line for line in ours), *source.imports()]
+    if "torch_bridge." in str(root):
+        imports.append("import torch_bridge")
     return Explanation(
         "\n".join([*imports, "", *source.definitions, *ours, ""]),
         "\n".join(["import optax", "", *theirs, ""]),
         tuple(dict.fromkeys(differences)),
         source.functions,
     )
+
+
+def _root(recipe: Recipe) -> str:
+    """Source of torch's square root; empty for the default."""
+    if recipe.root is None or recipe.root.name in ("correct", "unknown"):
+        return ""
+    return repr(recipe.root.name) if recipe.root.name == "mkl_avx512" else "torch_bridge.torch_root()"
 
 
 def _partition(rules: list[str], labels: dict[str, int]) -> str:

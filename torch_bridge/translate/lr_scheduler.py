@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from funcsgd import ReduceLROnPlateau, reduce_lr_on_plateau, schedules
-from funcsgd.schedules import Schedule, chained_scheduler
+from funcsgd import schedules
+from funcsgd.schedules import ReduceLROnPlateau, Schedule, chained_scheduler, reduce_lr_on_plateau
 from funcsgd.schedules.composition import ChainedScheduler
 from funcsgd.schedules.one_cycle import OneCycleLR
+from torch_bridge.translate.optimizers import adapter_of, learning_rate_of
 from torch_bridge.translate.scheduler_progress import as_list, epochs_done
 from torch_bridge.translate.stepping import is_torchs, look_ahead, names_of
 
@@ -63,7 +64,8 @@ def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> li
                 "(give all of them, in the order of their steps, or give the optimizer to from_torch, which goes on "
                 "from any learning rate)"
             )
-    rates, _ = look_ahead(optimizer, schedulers, done, VERIFIED)
+    rate = learning_rate_of(adapter_of(optimizer))
+    rates = look_ahead(optimizer, schedulers, done, VERIFIED)[rate]
     for index, (schedule, torchs) in enumerate(zip(found, rates.T, strict=True)):
         length = min(len(torchs), table_length(schedule, done + len(torchs)) - done)
         ours = schedule.table(done + length)[done:]

@@ -1,30 +1,37 @@
 """The nearest thing in plain optax, and how it differs: what a port from memory would have written."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from funcsgd import ReduceLROnPlateau
-from funcsgd.schedules import Schedule
+from funcsgd.schedules import ReduceLROnPlateau, Schedule
 from torch_bridge.translate.lr_scheduler import Turns, chained
+from torch_bridge.translate.optimizers import Adapter
 
 FROZEN = "a frozen parameter has no momentum buffer in optax: once thawed, it starts anew"
 
 _FORMULA = "the learning rate follows a formula in float32, torch's a recurrence in float64: the last bits differ"
 
 
-def nearest_sgd(
-    options: dict[str, Any], turns: Turns, steps_per_epoch: int, name_of: Callable[[Callable[..., Any]], str]
+def nearest_rule(
+    adapter: Adapter,
+    options: Mapping[str, Any],
+    turns: Turns,
+    steps_per_epoch: int,
+    name_of: Callable[[Callable[..., Any]], str],
 ) -> tuple[str, list[str]]:
-    """Return optax source for the rule nearest to torch.optim.SGD's of one group, and how it differs.
+    """Return optax source for the rule nearest to a torch optimizer's of one group, and how it differs.
 
     Args:
+        adapter: of the optimizer.
         options: torch's hyperparameters; a string stands for one that is scheduled.
         turns: the schedulers of the group.
         steps_per_epoch: as in `torch_bridge.from_torch`.
         name_of: see `nearest_schedule`.
     """
-    schedule, momentum, rate = chained(turns), options["momentum"], repr(options["lr"])
+    if adapter.nearest is None:
+        return "optax.identity()", [f"optax has nothing like {adapter.name}: parameters stay as they are"]
+    schedule, rate = chained(turns), repr(options["lr"])
     said: list[str] = []
     if schedule is not None:
         rate, said = nearest_schedule(schedule, name_of)
@@ -32,25 +39,13 @@ def nearest_sgd(
     plateaus = [scheduler for scheduler in turns if isinstance(scheduler, ReduceLROnPlateau)]
     if plateaus and schedule is None:
         rate = repr(plateaus[0].learning_rate)
-    cycled = isinstance(momentum, str)
-    sgd = f"optax.sgd({rate}"
-    if cycled or momentum != 0:
-        sgd += f", momentum={0.9 if cycled else momentum}"
-        said = [*said, "optax.trace lets momentum * buffer be fused into the sum, where torch rounds it first"]
-    sgd += ", nesterov=True)" if options["nesterov"] else ")"
-    if options["dampening"] != 0 and momentum != 0:
-        said.append(f"optax has no dampening: gradients enter the buffer in full, not by {1 - options['dampening']:g}")
-    if cycled:
-        said.append("optax.sgd's momentum is a constant: the cycling of momentum is lost")
-    stages = ["optax.scale(-1.0)"] * options["maximize"]
-    if options["weight_decay"] != 0:
-        stages.append(f"optax.add_decayed_weights({options['weight_decay']!r})")
-    stages.append(sgd)
+    nearest = adapter.nearest({**options, "lr": rate})
+    stages, said = [*nearest.before, nearest.rule], [*said, *nearest.differences]
     for plateau in plateaus:
         code, words = _nearest_plateau(plateau, schedule, steps_per_epoch)
         stages += code
         said += words
-    return f"optax.chain({', '.join(stages)})" if len(stages) > 1 else sgd, said
+    return f"optax.chain({', '.join(stages)})" if len(stages) > 1 else nearest.rule, said
 
 
 def _nearest_plateau(
@@ -87,7 +82,7 @@ def _all_scale(schedule: Schedule) -> bool:
     return all(map(_all_scale, inner)) if inner else schedule.scales
 
 
-def nearest_clipping(name: str, options: dict[str, Any]) -> tuple[str, list[str]]:
+def nearest_clipping(name: str, options: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return optax source for the stage nearest to a clipping of funcsgd's, and how it differs."""
     if name == "clip_grad_value":
         return f"optax.clip({options['clip_value']!r})", []
@@ -97,7 +92,7 @@ def nearest_clipping(name: str, options: dict[str, Any]) -> tuple[str, list[str]
     return f"optax.clip_by_global_norm({options['max_norm']!r})", said
 
 
-def nearest_average(name: str, options: dict[str, Any]) -> tuple[str, list[str]]:
+def nearest_average(name: str, options: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return optax source for the function nearest to an average of funcsgd's, and how it differs."""
     if name == "swa":
         step_size = "1 / (n_averaged + 1)"

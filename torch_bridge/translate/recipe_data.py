@@ -1,67 +1,95 @@
-"""A recipe as plain data, fit for JSON: what a trace says of schedulers, average and clipping."""
+"""A recipe as data fit for JSON, as a trace's header holds it, and back."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from funcsgd import ReduceLROnPlateau
-from funcsgd.schedules import Schedule
-from torch_bridge.translate.explain import explain
-from torch_bridge.translate.lr_scheduler import turns_from_torch
-from torch_bridge.translate.optim import model_order
-from torch_bridge.translate.scheduler_progress import as_list
-from torch_bridge.translate.source import described, scheduler_call
-from torch_bridge.translate.swa_utils import average_call
-
-if TYPE_CHECKING:
-    import torch
-    from torch.optim.lr_scheduler import LRScheduler
-    from torch.optim.swa_utils import AveragedModel
+from torch_bridge.translate.recipe import VERSION, AverageCall, Clip, Group, Recipe, Root, Untranslated
+from torch_bridge.translate.schedule_data import scheduler_from_data, scheduler_to_data
 
 
-def recipe_as_data(
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "LRScheduler | Sequence[LRScheduler] | None",
-    average: "AveragedModel | None",
-    clip: Mapping[str, Any] | None,
-    named_parameters: "Sequence[tuple[str, torch.Tensor]]",
-    steps_per_epoch: int,
-) -> dict[str, Any]:
-    """Return what is told of a recipe; the arguments are those of `torch_bridge.explain`.
-
-    Returns:
-        ``"schedulers"``: for each group, for each scheduler, ``{"name": "step_lr", "step_size": 5, ...}``, the function
-        of funcsgd that makes it and its arguments; functions by the first line of their source. ``"average"`` likewise,
-        None where there is none, or none that has an equivalent. ``"clip"``: the arguments of torch's function and the
-        order of the parameters, or None. ``"explanation"``: what `torch_bridge.explain` says.
-    """
-    schedulers = as_list(scheduler)
-    turns = turns_from_torch(schedulers) if schedulers else []
-    try:
-        name, options = average_call(average) if average is not None else ("", {})
-    except (TypeError, ValueError):  # it is recorded all the same
-        name, options, average = "", {}, None
-    explanation = explain(
-        optimizer,
-        schedulers,
-        average,
-        clip=clip,
-        named_parameters=named_parameters,
-        steps_per_epoch=steps_per_epoch,
-    )
+def recipe_to_data(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as data fit for JSON; functions in it become their first line."""
     return {
-        "schedulers": [[_plain(each) for each in group] for group in turns],
-        "average": {"name": name, **options} if name else None,
-        "clip": None if clip is None else {"arguments": dict(clip), "order": model_order(optimizer, named_parameters)},
-        "explanation": str(explanation),
+        "version": VERSION,
+        "optimizer": recipe.optimizer,
+        "groups": [
+            {
+                "names": list(group.names),
+                "options": {key: _listed(value) for key, value in group.options.items()},
+                "schedulers": [scheduler_to_data(scheduler) for scheduler in group.schedulers],
+            }
+            for group in recipe.groups
+        ],
+        "clip": _part(recipe.clip),
+        "average": _part(recipe.average),
+        "steps_per_epoch": recipe.steps_per_epoch,
+        "frozen": list(recipe.frozen),
+        "tied": dict(recipe.tied),
+        "root": None if recipe.root is None else {"name": recipe.root.name, "digest": recipe.root.digest},
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Schedule | ReduceLROnPlateau):
-        name, options = scheduler_call(value)
-        return {"name": name, **{key: _plain(option) for key, option in options.items()}}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if callable(value):
-        return described(value)
-    return value.item() if hasattr(value, "item") else value
+def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that `recipe_to_data` wrote.
+
+    Raises:
+        ValueError: it was written by a newer version, or is no recipe.
+    """
+    try:
+        if data["version"] > VERSION:
+            raise ValueError(
+                f"the recipe has version {data['version']}, this torch_bridge reads up to {VERSION}: upgrade it"
+            )
+        clip, average = data["clip"], data["average"]
+        return Recipe(
+            optimizer=data["optimizer"],
+            groups=tuple(
+                Group(
+                    tuple(group["names"]),
+                    {key: _tupled(value) for key, value in group["options"].items()},
+                    tuple(map(scheduler_from_data, group["schedulers"])),
+                )
+                for group in data["groups"]
+            ),
+            clip=_untranslated(clip) or (clip and Clip(clip["arguments"], tuple(clip["order"]))),
+            average=_untranslated(average) or (average and AverageCall(average["name"], average["options"])),
+            steps_per_epoch=data["steps_per_epoch"],
+            frozen=tuple(data["frozen"]),
+            tied=data["tied"],
+            root=data["root"] and Root(**data["root"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no recipe: {type(error).__name__}: {error}") from error
+
+
+def recorded_recipe(header: Mapping[str, Any]) -> Recipe:
+    """Return the recipe in the header of a recorded run, ``trace.static``.
+
+    Raises:
+        ValueError: the run was not recorded from an optimizer.
+    """
+    if "recipe" not in header:
+        raise ValueError("the trace holds no recipe: it was not recorded from an optimizer of torch")
+    return recipe_from_data(header["recipe"])
+
+
+def _part(part: Clip | AverageCall | Untranslated | None) -> dict[str, Any] | None:
+    if isinstance(part, Untranslated):
+        return {"untranslated": part.name, "reason": part.reason, "refusal": part.refusal}
+    if isinstance(part, Clip):
+        return {"arguments": dict(part.arguments), "order": list(part.order)}
+    return None if part is None else {"name": part.name, "options": dict(part.options)}
+
+
+def _untranslated(data: Mapping[str, Any] | None) -> Untranslated | None:
+    if data is None or "untranslated" not in data:
+        return None
+    return Untranslated(data["untranslated"], data["reason"], data["refusal"])
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

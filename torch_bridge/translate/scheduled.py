@@ -1,8 +1,8 @@
-"""An optimizer whose schedulers set its learning rate, and its momentum: the rule, and the state they are in."""
+"""What schedulers set, step by step: schedules for a rule's numbers, and the state as if it had been run so far."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from funcsgd import AddMomentumState, ScaleByLearningRateState, ScaleBySchedulersState, scale_by_schedulers
-from funcsgd.double import to_words
+from funcsgd import scale_by_schedulers
+from funcsgd.arithmetic.float64_words import to_words
 from funcsgd.schedules import per_epoch
+from funcsgd.stages import ScaleBySchedulersState
 from torch_bridge.translate.lr_scheduler import check_owner, check_together, plateau_from_torch
-from torch_bridge.translate.optim import Translated, sgd_from_torch
+from torch_bridge.translate.optimizers import Number, adapter_of, learning_rate_of
 from torch_bridge.translate.scheduler_progress import standing, watches_metric
 from torch_bridge.translate.stepping import StepSchedulers, look_ahead, names_of
 from torch_bridge.translate.watched import operations_ahead
@@ -24,16 +25,29 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 
-def scheduled_from_torch(
+class Scheduled(NamedTuple):
+    """What `scheduled_numbers` finds.
+
+    Attributes:
+        overrides: for each parameter group, the numbers that change, as schedules.
+        epochs: how often the schedulers were stepped so far.
+        updates: how many updates were made so far.
+    """
+
+    overrides: list[dict[Number, Any]]
+    epochs: int
+    updates: int
+
+
+def scheduled_numbers(
     optimizer: "torch.optim.Optimizer",
     schedulers: "Sequence[LRScheduler]",
-    named_parameters: Iterable[tuple[str, "torch.Tensor"]] | None,
     steps_per_epoch: int,
     epochs: int | None,
     steps_done: int | None,
     step_schedulers: StepSchedulers | None,
-) -> Translated:
-    """Translate an optimizer and its schedulers; the arguments are those of `torch_bridge.from_torch`."""
+) -> Scheduled:
+    """Find out what schedulers will set; the arguments are those of `torch_bridge.from_torch`."""
     check_owner(schedulers, optimizer)
     plateaus: list[Any] = [scheduler for scheduler in schedulers if watches_metric(scheduler)]
     if plateaus and step_schedulers is not None:
@@ -42,9 +56,11 @@ def scheduled_from_torch(
         check_together(schedulers)
     done, count = standing(schedulers, steps_per_epoch, steps_done, step_schedulers is not None)
     ahead = steps_ahead(schedulers, epochs, done)
-    overrides: list[dict[str, Any]] = [{} for _ in optimizer.param_groups]
+    adapter = adapter_of(optimizer)
+    rate = learning_rate_of(adapter)
+    overrides: list[dict[Number, Any]] = [{} for _ in optimizer.param_groups]
     if plateaus:
-        listed, momenta = operations_ahead(optimizer, schedulers, done, ahead)
+        listed, columns = operations_ahead(optimizer, schedulers, done, ahead)
         for index, (override, row) in enumerate(zip(overrides, listed, strict=True)):
             # A fresh init begins at epoch 0, whose learning rate is known if the schedulers stand there.
             first = float(optimizer.param_groups[index]["lr"]) if done == 0 else float("nan")
@@ -52,24 +68,28 @@ def scheduled_from_torch(
                 replace(plateau_from_torch(scheduler, index), learning_rate=first) if operations is None else operations
                 for scheduler, operations in zip(schedulers, row, strict=True)
             ]
-            override["lr"] = scale_by_schedulers(turns, 1, steps_per_epoch)
+            override[rate] = scale_by_schedulers(turns, 1, steps_per_epoch)
     else:
-        rates, momenta = look_ahead(optimizer, schedulers, done, ahead, step_schedulers)
-        for override, column in zip(overrides, rates.T, strict=True):
-            override["lr"] = per_epoch(_read(column, done), steps_per_epoch)
-    for override, column in zip(overrides, momenta.T, strict=True):
-        if (column != column[0]).any():
-            override["momentum"] = per_epoch(_read(column, done), steps_per_epoch)
-    made = sgd_from_torch(optimizer, named_parameters, overrides)
+        columns = look_ahead(optimizer, schedulers, done, ahead, step_schedulers, adapter)
+        for override, column in zip(overrides, columns.pop(rate).T, strict=True):
+            override[rate] = per_epoch(_read(column, done), steps_per_epoch)
+    for number, values in columns.items():
+        for override, column in zip(overrides, values.T, strict=True):
+            if (column != column[0]).any():
+                override[number] = per_epoch(_read(column, done), steps_per_epoch)
+    return Scheduled(overrides, done, count)
+
+
+def moved(
+    state: optax.OptState, optimizer: "torch.optim.Optimizer", schedulers: Sequence[Any], at: Scheduled
+) -> optax.OptState:
+    """Return a fresh state as if all updates so far had been made in it, but for what the optimizer itself holds."""
+    plateaus: list[Any] = [scheduler for scheduler in schedulers if watches_metric(scheduler)]
     in_force = iter([float(group["lr"]) for group in optimizer.param_groups])
 
     def move(node: Any) -> Any:
-        """The node as if all updates so far had been made here."""
-        if isinstance(node, AddMomentumState):
-            return node._replace(count=jnp.int32(count))
-        if isinstance(node, ScaleByLearningRateState):
-            rate = jnp.asarray(next(in_force), node.learning_rate.dtype)
-            return node._replace(count=jnp.int32(count), learning_rate=rate)
+        if not _is_state(node):
+            return node
         if isinstance(node, ScaleBySchedulersState):
             words = to_words(next(in_force))
             seen = [
@@ -81,11 +101,26 @@ def scheduled_from_torch(
                 )
                 for before, plateau in zip(node.plateaus, plateaus, strict=True)
             ]
-            return ScaleBySchedulersState(jnp.int32(count), jnp.int32(done), words, tuple(seen))
-        return node
+            return ScaleBySchedulersState(jnp.int32(at.updates), jnp.int32(at.epochs), words, tuple(seen))
+        changed: dict[str, Any] = {"count": jnp.int32(at.updates)} if "count" in node._fields else {}
+        if "learning_rate" in node._fields:
+            changed["learning_rate"] = jnp.asarray(next(in_force), node.learning_rate.dtype)
+        if "words" in node._fields:
+            changed["words"] = to_words(next(in_force))
+        changed |= {
+            field: jax.tree.map(move, value, is_leaf=_is_state)
+            for field, value in zip(node._fields, node, strict=True)
+            if field not in changed
+        }
+        return node._replace(**changed)
 
-    kinds = (AddMomentumState, ScaleByLearningRateState, ScaleBySchedulersState)
-    return made._replace(state=jax.tree.map(move, made.state, is_leaf=lambda node: isinstance(node, kinds)))
+    return jax.tree.map(move, state, is_leaf=_is_state)
+
+
+def _is_state(node: Any) -> bool:
+    """Whether a node of a state counts updates or holds a learning rate."""
+    fields = getattr(node, "_fields", ()) if isinstance(node, tuple) else ()
+    return bool({"count", "learning_rate", "words"} & set(fields))
 
 
 def steps_ahead(schedulers: Sequence[Any], epochs: int | None, done: int) -> int:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from funcsgd import ScaleBySchedulersState
-from funcsgd.double import from_words
+from funcsgd.arithmetic.float64_words import from_words
+from funcsgd.stages import ScaleBySchedulersState
 from torch_bridge.translate.stepping import StepSchedulers, copied, leaving_alone
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def advanced(
     Raises:
         ValueError: a scheduler is already further, or ``value`` is missing.
     """
-    stands = int(states[0].epoch) if states else epochs
+    stands = int(states[0].last_epoch) if states else epochs
     if done > stands:
         raise ValueError(f"the scheduler stands at epoch {done}, and the run only at {stands}: give a fresh one")
     optimizer = schedulers[0].optimizer
@@ -142,7 +142,7 @@ def _place(copies: list[Any], groups: list[dict[str, Any]], states: Sequence[Sca
         scheduler._last_lr = list(rates)
         if watches_metric(scheduler):
             seen = next(plateaus)
-            scheduler.last_epoch = int(states[0].epoch)
+            scheduler.last_epoch = int(states[0].last_epoch)
             scheduler.best = float(seen.best)
             scheduler.num_bad_epochs = int(seen.num_bad_epochs)
             scheduler.cooldown_counter = int(seen.cooldown_counter)

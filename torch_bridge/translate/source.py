@@ -1,14 +1,14 @@
 """Python source for the calls that make a recipe in funcsgd."""
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import funcsgd
-from funcsgd import ReduceLROnPlateau
-from funcsgd.schedules import Schedule
+from funcsgd.schedules import ReduceLROnPlateau, Schedule
 from torch_bridge.translate.lr_scheduler import Turns, chained, table_length, watches_metric
+from torch_bridge.translate.optimizers import Adapter, Number, learning_rate_of, momentum_of, rule_of
+from torch_bridge.translate.schedule_data import scheduler_call
 
 
 class Code(str):
@@ -30,36 +30,50 @@ class Source:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.definitions: list[str] = []
         self._names: set[str] = set()
+        self._others: dict[str, str] = {}  # a function -> its module
 
     def imports(self) -> list[str]:
         """Return the line that imports what `scheduler` and `hyperparameters` use."""
-        return [f"from funcsgd import {', '.join(sorted(self._names))}"] if self._names else []
+        ours = [f"from funcsgd.schedules import {', '.join(sorted(self._names))}"] if self._names else []
+        return ours + [f"from {module} import {name}" for name, module in self._others.items()]
 
-    def hyperparameters(self, turns: Turns, suffix: str, steps_per_epoch: int, epochs: int) -> dict[str, Code]:
-        """Define what schedulers set, as `torch_bridge.translate.scheduled` builds it; return the names by torch's."""
-        found: dict[str, Code] = {}
+    def rule(self, adapter: Adapter, options: Mapping[str, Any]) -> str:
+        """Return the call that makes an optimizer's rule, with torch's options."""
+        rule, options = rule_of(adapter), dict(options)
+        module = "funcsgd." if getattr(funcsgd, rule.__name__, None) is rule else ""
+        if not module:
+            self._others[rule.__name__] = rule.__module__
+        return call(rule, [repr(options.pop("lr"))], options, module)
+
+    def hyperparameters(
+        self, turns: Turns, adapter: Adapter, suffix: str, steps_per_epoch: int, epochs: int
+    ) -> dict[Number, Code]:
+        """Define what schedulers set, as `torch_bridge.translate.scheduled` builds it; return the names."""
+        found: dict[Number, Code] = {}
+        if not turns:
+            return found
+        rate, second = learning_rate_of(adapter), momentum_of(adapter)
         schedule = chained(turns)
         n = epochs if schedule is None else table_length(schedule, epochs)
         if watches_metric(turns):
             listed = "".join(f"\n    {self.scheduler(scheduler)}," for scheduler in turns)
-            found["lr"] = self._define(
-                f"learning_rate{suffix}", f"scale_by_schedulers([{listed}\n], {n}, {steps_per_epoch})"
+            found[rate] = self._define(
+                f"learning_rate{suffix}", f"funcsgd.scale_by_schedulers([{listed}\n], {n}, {steps_per_epoch})"
             )
-            self._names.add("scale_by_schedulers")
         elif schedule is not None:
-            found["lr"] = self._define(
+            found[rate] = self._define(
                 f"learning_rate{suffix}", self._tabulated(self.scheduler(schedule), n, steps_per_epoch)
             )
-        if schedule is not None and schedule.momentum is not None:
+        if schedule is not None and schedule.momentum is not None and second is not None:
             momentum = f"{self.scheduler(schedule)}.momentum"
-            found["momentum"] = self._define(f"momentum{suffix}", self._tabulated(momentum, n, steps_per_epoch))
+            found[second] = self._define(f"momentum{suffix}", self._tabulated(momentum, n, steps_per_epoch))
         return found
 
     def scheduler(self, scheduler: Schedule | ReduceLROnPlateau) -> str:
         """Return the call that makes a scheduler."""
         name, options = scheduler_call(scheduler)
         self._names.add(name)
-        return call(name, [], {key: self._value(value) for key, value in options.items()})
+        return call(getattr(funcsgd.schedules, name), [], {key: self._value(value) for key, value in options.items()})
 
     def function(self, function: Callable[..., Any]) -> str:
         """Return the name that a function of the recipe gets, one for each function."""
@@ -86,34 +100,19 @@ class Source:
         return Code(self.function(value)) if callable(value) else value
 
 
-def scheduler_call(scheduler: Schedule | ReduceLROnPlateau) -> tuple[str, dict[str, Any]]:
-    """Return the name of the function that makes a scheduler, and its arguments."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(scheduler).__name__).lower()
-    parameters = inspect.signature(getattr(funcsgd, name)).parameters
-    return name, {key: getattr(scheduler, key, None) for key in parameters}
-
-
-def call(name: str, arguments: list[str], options: dict[str, Any], module: str = "") -> str:
-    """Return the source of a call of one of funcsgd's functions, without the options that are defaults.
+def call(function: Callable[..., Any], arguments: list[str], options: Mapping[str, Any], module: str = "") -> str:
+    """Return the source of a call, without the options that are defaults.
 
     Args:
-        name: the function.
+        function: what is called.
         arguments: source of the positional arguments.
         options: values, or `Code`, of the arguments by keyword.
         module: what stands before the name, such as ``"funcsgd."``.
     """
-    parameters = inspect.signature(getattr(funcsgd, name)).parameters
+    name, parameters = function.__name__, inspect.signature(function).parameters
     said = [
         f"{key}={value!r}"
         for key, value in options.items()
         if parameters[key].default is inspect.Parameter.empty or value != parameters[key].default
     ]
     return f"{module}{name}({', '.join([*arguments, *said])})"
-
-
-def described(function: Callable[..., Any]) -> str:
-    """Return the first line of a function's source, or what else is known of it."""
-    try:
-        return inspect.getsource(function).strip().splitlines()[0]
-    except (OSError, TypeError):
-        return repr(function)

@@ -1,13 +1,14 @@
-"""What an optax state holds, momentum buffers and averages: found, read and written, wherever it is nested."""
+"""What an optax state holds of torch's: found by the names of fields, read and written, wherever it is nested."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from funcsgd import AddMomentumState, AverageState
+from funcsgd.averages import AverageState
+from torch_bridge.translate.optimizers import Adapter
 
 
 def nodes_of(opt_state: optax.OptState, kind: type | tuple[type, ...]) -> list[Any]:
@@ -36,70 +37,128 @@ def merge(params: Any, trees: Iterable[Any]) -> Any:
     return jax.tree.unflatten(structure, merged)
 
 
-_MOMENTUM = (AddMomentumState, optax.TraceState)
-
-
-def _buffers(node: Any) -> Any:
-    return node.buffer if isinstance(node, AddMomentumState) else node.trace
-
-
-def momentum_buffers(opt_state: optax.OptState, params: Any) -> tuple[Any, Any] | None:
-    """Return the momentum buffers in a state, and which of them have started.
+def torch_state(opt_state: optax.OptState, params: Any, adapter: Adapter) -> dict[str, Any]:
+    """Return what a state holds under torch's keys.
 
     Args:
-        opt_state: any optax state; `funcsgd.add_momentum` and ``optax.trace`` are looked for in it.
+        opt_state: any optax state. Fields that bear torch's keys are looked for in it, and those of optax's own rules
+            that hold the same, see `Adapter.optax_fields`.
         params: the parameters that the state was made for.
+        adapter: of torch's optimizer.
 
     Returns:
-        Two trees with the structure of ``params``: buffers, and bool scalars (always True for ``optax.trace``, which
-        does not tell); None at leaves without momentum. Or None if the state holds no momentum at all.
+        Key -> tree with the structure of ``params``, None at leaves that have no such state; of ``"step"`` float32
+        scalars. And ``"started"``: bool scalars, whether torch would have a state there by now. Keys of which there is
+        nothing are left out.
     """
-    nodes = nodes_of(opt_state, _MOMENTUM)
-    if not nodes:
-        return None
-    return merge(params, map(_buffers, nodes)), merge(params, (_started(node, params) for node in nodes))
-
-
-def _started(node: Any, params: Any) -> Any:
+    found: dict[str, list[Any]] = {}
     structure: Any = jax.tree.structure(params)
-    leaves = structure.flatten_up_to(_buffers(node))
-    flags = iter(node.started if isinstance(node, AddMomentumState) else [jnp.array(True)] * len(leaves))
+    for node in _holders(opt_state, adapter):
+        trees = {key: tree for key, tree in _fields(node, adapter).items() if _is_like(structure, tree)}
+        if not trees:
+            continue
+        like = next(iter(trees.values()))
+        if (step := _steps(node, like, structure)) is not None:
+            found.setdefault("step", []).append(step)
+        found.setdefault("started", []).append(_started(node, like, structure, step))
+        for key, tree in trees.items():
+            found.setdefault(key, []).append(tree)
+    return {key: merge(params, trees) for key, trees in found.items()}
+
+
+def with_torch_state(
+    opt_state: optax.OptState, params: Any, adapter: Adapter, values: Mapping[str, Any]
+) -> optax.OptState:
+    """Return ``opt_state`` with torch's state in it.
+
+    Args:
+        opt_state: any optax state, see `torch_state`.
+        params: the parameters that the state was made for.
+        adapter: of torch's optimizer.
+        values: torch's key -> tree with the structure of ``params``; None at leaves where torch has no state yet.
+            Keys that are left out stay as they are.
+    """
+    structure: Any = jax.tree.structure(params)
+    given = {key: structure.flatten_up_to(tree) for key, tree in values.items()}
+
+    def replace(node: Any) -> Any:
+        if not _is_holder(node, adapter):
+            return node
+        changed: dict[str, Any] = {}
+        mine = [True] * structure.num_leaves
+        for field, key in _names(node, adapter).items():
+            tree = getattr(node, field)
+            if key not in given or not _is_like(structure, tree):
+                continue
+            old = structure.flatten_up_to(tree)
+            mine = [not isinstance(leaf, optax.MaskedNode) for leaf in old]
+            new = [_entered(was, value) for was, value in zip(old, given[key], strict=True)]
+            changed[field] = jax.tree.unflatten(structure, new)
+            if "started" in node._fields:
+                flags = tuple(jnp.array(value is not None) for value, own in zip(given[key], mine, strict=True) if own)
+                changed["started"] = flags or node.started
+        if changed and "step" in given:
+            steps = [0 if step is None else step for step, own in zip(given["step"], mine, strict=True) if own]
+            if "step" in node._fields:
+                changed["step"] = jnp.asarray(steps, jnp.float32) if steps else node.step
+            elif "count" in node._fields and steps:  # optax counts once for all
+                changed["count"] = jnp.max(jnp.asarray(steps)).astype(node.count.dtype)
+        return node._replace(**changed)
+
+    return jax.tree.map(replace, opt_state, is_leaf=lambda node: _is_holder(node, adapter))
+
+
+def _names(node: Any, adapter: Adapter) -> dict[str, str]:
+    """Fields of a state that hold trees of torch's state -> torch's keys."""
+    known = {key: key for key in adapter.state if key != "step"} | dict(adapter.optax_fields)
+    return {field: known[field] for field in node._fields if field in known}
+
+
+def _is_holder(node: Any, adapter: Adapter) -> bool:
+    return isinstance(node, tuple) and hasattr(node, "_fields") and bool(_names(node, adapter))
+
+
+def _holders(opt_state: optax.OptState, adapter: Adapter) -> list[Any]:
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: _is_holder(node, adapter))
+    return [node for node in nodes if _is_holder(node, adapter)]
+
+
+def _fields(node: Any, adapter: Adapter) -> dict[str, Any]:
+    return {key: getattr(node, field) for field, key in _names(node, adapter).items()}
+
+
+def _steps(node: Any, like: Any, structure: Any) -> Any:
+    """The number of gradients that each parameter has met, as far as a state tells."""
+    leaves = structure.flatten_up_to(like)
+    if "step" in node._fields:
+        steps = iter([node.step[i] for i in range(node.step.shape[0])])
+    elif "count" in node._fields and "started" not in node._fields:
+        steps = iter([jnp.asarray(node.count, jnp.float32)] * len(leaves))
+    else:
+        return None
     return jax.tree.unflatten(
-        structure, [leaf if isinstance(leaf, optax.MaskedNode) else next(flags) for leaf in leaves]
+        structure, [leaf if isinstance(leaf, optax.MaskedNode) else next(steps) for leaf in leaves]
     )
 
 
-def with_momentum_buffers(opt_state: optax.OptState, params: Any, buffers: Any) -> optax.OptState:
-    """Return ``opt_state`` with its momentum replaced.
+def _started(node: Any, like: Any, structure: Any, step: Any) -> Any:
+    """Whether each parameter has a state: by its flag, by its count, or always, for a state that does not tell."""
+    if step is not None:
+        return jax.tree.map(lambda count: count > 0, step)
+    leaves = structure.flatten_up_to(like)
+    own = iter(node.started if "started" in node._fields else [jnp.array(True)] * len(leaves))
+    return jax.tree.unflatten(structure, [leaf if isinstance(leaf, optax.MaskedNode) else next(own) for leaf in leaves])
 
-    Args:
-        opt_state: any optax state.
-        params: the parameters that the state was made for.
-        buffers: a tree with the structure of ``params``; None at leaves whose buffer has not started.
-    """
-    structure: Any = jax.tree.structure(params)
-    given = structure.flatten_up_to(buffers)
 
-    def replace(node: Any) -> Any:
-        if not isinstance(node, _MOMENTUM):
-            return node
-        new, started = [], []
-        for old, buffer in zip(structure.flatten_up_to(_buffers(node)), given, strict=True):
-            if isinstance(old, optax.MaskedNode):
-                new.append(old)
-                continue
-            started.append(jnp.array(buffer is not None))
-            new.append(jnp.zeros_like(old) if buffer is None else jnp.asarray(buffer, old.dtype))
-        tree = jax.tree.unflatten(structure, new)
-        if isinstance(node, AddMomentumState):
-            return node._replace(buffer=tree, started=tuple(started) or node.started)
-        return node._replace(trace=tree)
-
-    return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, _MOMENTUM))
+def _entered(old: Any, value: Any) -> Any:
+    """An array of torch's in place of a state's, in its dtype; zeros where torch has none."""
+    if isinstance(old, optax.MaskedNode) or old is None:
+        return old
+    return jnp.zeros_like(old) if value is None else jnp.asarray(value, old.dtype)
 
 
 def with_averages(opt_state: optax.OptState, averages: Any) -> optax.OptState:
-    """Return ``opt_state`` with the average that `funcsgd.with_average` keeps replaced; its counts rest."""
+    """Return ``opt_state`` with the average that `funcsgd.averages.with_average` keeps replaced; its counts stay."""
 
     def replace(node: Any) -> Any:
         return node._replace(average=averages) if isinstance(node, AverageState) else node
@@ -107,48 +166,24 @@ def with_averages(opt_state: optax.OptState, averages: Any) -> optax.OptState:
     return jax.tree.map(replace, opt_state, is_leaf=lambda node: isinstance(node, AverageState))
 
 
-def moments(opt_state: optax.OptState, params: Any) -> dict[str, Any]:
-    """Return the moments of Adam and its kin in a state, found by the names of their fields.
-
-    Args:
-        opt_state: any optax state; states with a field ``mu``, ``ema`` (first moments) or ``nu`` (second moments).
-        params: the parameters that the state was made for.
-
-    Returns:
-        ``"first_moment"`` and ``"second_moment"``, as far as they are there: trees with the structure of ``params``,
-        None at leaves without one.
-    """
-    found = {"first_moment": ("mu", "ema"), "second_moment": ("nu",)}
-    structure = jax.tree.structure(params)
-    trees: dict[str, Any] = {}
-    for phase, fields in found.items():
-        nodes = [getattr(node, field) for field in fields for node in _with_field(opt_state, field)]
-        partial = [node for node in nodes if _is_like(structure, node)]
-        if partial:
-            trees[phase] = merge(params, partial)
-    return trees
-
-
-def hyperparameters(opt_state: optax.OptState) -> dict[str, list[jax.Array]]:
-    """Return the factors of momentum and weight decay that ``optax.inject_hyperparams`` keeps in a state.
+def hyperparameters(opt_state: optax.OptState, adapter: Adapter) -> dict[str, list[jax.Array]]:
+    """Return the numbers of a rule that ``optax.inject_hyperparams`` keeps in a state.
 
     Args:
         opt_state: any optax state.
+        adapter: of torch's optimizer; its learning rate is left out, see `funcsgd.get_learning_rate`.
 
     Returns:
-        ``"momentum_in_force"`` and ``"weight_decay_in_force"``, as far as they are there: scalars, in the order of the
-        state.
+        Quantity -> scalars, in the order of the state, as far as they are there.
     """
     values: dict[str, list[jax.Array]] = {}
     for node in _with_field(opt_state, "hyperparams"):
-        inside = node.hyperparams
-        traced = isinstance(node.inner_state, optax.TraceState)
-        for phase, value in (
-            ("momentum_in_force", inside.get("momentum", inside.get("decay") if traced else None)),
-            ("weight_decay_in_force", inside.get("weight_decay")),
-        ):
-            if value is not None:
-                values.setdefault(phase, []).append(jnp.asarray(value))
+        for number in adapter.numbers:
+            for name in number.optax:
+                # "decay" is what several of optax's stages call their factor: it is read beside the state it acts on.
+                if name in node.hyperparams and (name != "decay" or _holders(node.inner_state, adapter)):
+                    values.setdefault(number.quantity, []).append(jnp.asarray(node.hyperparams[name]))
+                    break
     return values
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from torch_bridge.translate.optimizers import Adapter, Number, adapter_of
+
 if TYPE_CHECKING:
     import torch
 
 StepSchedulers: TypeAlias = Callable[[int, list[Any]], Any]
 """What a script does at the end of an epoch: ``step_schedulers(epoch, schedulers)``, epochs from 0."""
-
-FIXED = ("weight_decay", "dampening", "nesterov", "maximize")
-"""Hyperparameters that a translation takes as numbers."""
 
 
 class StandIn:
@@ -108,8 +107,9 @@ def look_ahead(
     done: int,
     steps: int,
     step_schedulers: StepSchedulers | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the learning rates and momenta that schedulers will set, by stepping copies of them.
+    adapter: Adapter | None = None,
+) -> dict[Number, npt.NDArray[np.float64]]:
+    """Return the numbers that schedulers will set, learning rates and others, by stepping copies of them.
 
     Args:
         optimizer: theirs.
@@ -117,24 +117,26 @@ def look_ahead(
         done: number of epochs so far.
         steps: how many steps to look ahead; fewer are made where torch raises.
         step_schedulers: what the script does at the end of an epoch; None steps each scheduler.
+        adapter: of the optimizer; None asks the registry.
 
     Returns:
-        Two float64 arrays of shape ``(steps + 1, groups)``; the first row is in force now.
+        For each of the optimizer's numbers float64 of shape ``(steps + 1, groups)``; the first row is in force now.
 
     Raises:
-        ValueError: the schedulers cannot be copied, cannot make their next step, change another hyperparameter, or
-            set other learning rates when the same is done again.
+        ValueError: the schedulers cannot be copied, cannot make their next step, change a hyperparameter that the
+            rule takes as it is, or set other learning rates when the same is done again.
     """
+    adapter = adapter or adapter_of(optimizer)
     with leaving_alone(optimizer, schedulers):
-        found = _rows(optimizer, schedulers, done, steps, step_schedulers)
+        found = _rows(optimizer, schedulers, done, steps, step_schedulers, adapter)
         if step_schedulers is not None or not all(_is_known(scheduler) for scheduler in schedulers):
-            again = _rows(optimizer, schedulers, done, steps, step_schedulers)
+            again = _rows(optimizer, schedulers, done, steps, step_schedulers, adapter)
             if not np.array_equal(found, again, equal_nan=True):
                 raise ValueError(
                     f"{names_of(schedulers)}, stepped twice from the same state, set different learning rates: a "
                     "function in it counts its calls or draws random numbers, so no copy can run ahead of it"
                 )
-    return found[:, 0], found[:, 1]
+    return {number: found[:, i] for i, number in enumerate(adapter.numbers)}
 
 
 def _rows(
@@ -143,10 +145,11 @@ def _rows(
     done: int,
     steps: int,
     step_schedulers: StepSchedulers | None,
+    adapter: Adapter,
 ) -> npt.NDArray[np.float64]:
     copies, groups = copied(schedulers, optimizer)
-    rows = [_row(groups)]
-    fixed = [[group[name] for name in FIXED] for group in groups]
+    rows = [numbers_in(groups, adapter)]
+    fixed = _fixed(groups, adapter)
     for epoch in range(done, done + steps):
         try:
             if step_schedulers is not None:
@@ -158,12 +161,14 @@ def _rows(
             if epoch == done and not has_ended(error):
                 raise ValueError(cannot_step(schedulers, groups, error)) from error
             break
-        if [[group[name] for name in FIXED] for group in groups] != fixed:
+        if (now := _fixed(groups, adapter)) != fixed:
+            changed = sorted({key for was, is_ in zip(fixed, now, strict=True) for key in was if was[key] != is_[key]})
+            followed = ", ".join(number.label for number in adapter.numbers if number.scheduled)
             raise ValueError(
-                f"{names_of(schedulers)} changes one of {', '.join(FIXED)}, and only learning rate and momentum can "
-                "be followed: set it by optax.inject_hyperparams"
+                f"{names_of(schedulers)} changes {', '.join(changed)}, and only {followed} can be followed: set it by "
+                "optax.inject_hyperparams"
             )
-        rows.append(_row(groups))
+        rows.append(numbers_in(groups, adapter))
     return np.array(rows, np.float64)
 
 
@@ -188,8 +193,15 @@ def cannot_step(schedulers: Sequence[Any], groups: Sequence[Any], error: Excepti
     )
 
 
-def _row(groups: Sequence[dict[str, Any]]) -> list[list[float]]:
-    return [[float(group[key]) for group in groups] for key in ("lr", "momentum")]
+def numbers_in(groups: Sequence[dict[str, Any]], adapter: Adapter) -> list[list[float]]:
+    """Return each of an optimizer's numbers in each parameter group."""
+    return [[float(number.of(group)) for group in groups] for number in adapter.numbers]
+
+
+def _fixed(groups: Sequence[dict[str, Any]], adapter: Adapter) -> list[dict[str, Any]]:
+    """What a rule takes as it is for the whole run."""
+    fixed = [number.option for number in adapter.numbers if not number.scheduled] + list(adapter.flags)
+    return [{key: group[key] for key in fixed if key in group} for group in groups]
 
 
 def _is_known(scheduler: Any) -> bool:

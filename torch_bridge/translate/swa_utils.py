@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 
 import funcsgd
-from funcsgd import Average, AverageState
+from funcsgd.averages import Average, AverageState
 from torch_bridge.translate.tensors import to_numpy, to_tensor
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class TranslatedAverage(NamedTuple):
     """What `average_from_torch` makes of an AveragedModel.
 
     Attributes:
-        average: `funcsgd.ema` or `funcsgd.swa`.
+        average: `funcsgd.averages.ema` or `funcsgd.averages.swa`.
         state: where it stands; averages by torch name.
     """
 
@@ -46,7 +46,7 @@ def average_from_torch(averaged: "AveragedModel") -> TranslatedAverage:
     name, options = average_call(averaged)
     buffers = {name: jnp.asarray(to_numpy(buffer)) for name, buffer in averaged.module.named_buffers()}
     state = AverageState(jnp.int32(n), jnp.int32(n), values, buffers)  # two arrays: a state may be donated
-    return TranslatedAverage(getattr(funcsgd, name)(**options), state)
+    return TranslatedAverage(getattr(funcsgd.averages, name)(**options), state)
 
 
 def average_call(averaged: "AveragedModel") -> tuple[str, dict[str, Any]]:

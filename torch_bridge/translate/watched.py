@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from funcsgd.schedules.operations import NOTHING, UNDEFINED, Operations, Steps, UnknownRate, stacked, steps_of
+from torch_bridge.translate.optimizers import Number, adapter_of
 from torch_bridge.translate.scheduler_progress import watches_metric
 from torch_bridge.translate.stepping import cannot_step, copied, leaving_alone, names_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def operations_ahead(
     optimizer: "torch.optim.Optimizer", schedulers: Sequence[Any], done: int, steps: int
-) -> tuple[list[list[Operations | None]], npt.NDArray[np.float64]]:
+) -> tuple[list[list[Operations | None]], dict[Number, npt.NDArray[np.float64]]]:
     """Step copies of schedulers with a learning rate that remembers what is done to it.
 
     Args:
@@ -26,8 +27,8 @@ def operations_ahead(
         steps: how many steps to look ahead. Before and beyond, the learning rate is NaN.
 
     Returns:
-        For each group, for each scheduler, its operations, None where it watches a metric; and the momenta, float64 of
-        shape ``(steps + 1, groups)``.
+        For each group, for each scheduler, its operations, None where it watches a metric; and the optimizer's other
+        numbers, float64 of shape ``(steps + 1, groups)``.
 
     Raises:
         ValueError: a learning rate is a tensor in less than float64, or a scheduler looks at the learning rate.
@@ -38,10 +39,11 @@ def operations_ahead(
                 f"the learning rate of group {index} is a tensor of {group['lr'].dtype}, to which torch rounds what "
                 "ReduceLROnPlateau leaves; that is not followed: use a number or a float64 tensor"
             )
+    numbers = [number for number in adapter_of(optimizer).numbers if number.option != "lr"]
     with leaving_alone(optimizer, schedulers):
         copies, groups = copied(schedulers, optimizer)
         rows: list[list[list[Steps]]] = [[[UNDEFINED] * (done + 1) for _ in copies] for _ in groups]
-        momenta = [[float(group["momentum"]) for group in groups]]
+        others = [_others(groups, numbers)]
         for epoch in range(steps):
             try:
                 new = [_step(scheduler, groups) for scheduler in copies]
@@ -56,15 +58,20 @@ def operations_ahead(
             for i, each in enumerate(rows):
                 for j, row in enumerate(each):
                     row.append(new[j][i])
-            momenta.append([float(group["momentum"]) for group in groups])
+            others.append(_others(groups, numbers))
     metric = [watches_metric(scheduler) for scheduler in schedulers]
+    columns = dict(zip(numbers, np.moveaxis(np.array(others), 1, 0), strict=True))
     if all(metric):
-        return [[None] * len(metric) for _ in groups], np.array(momenta)
+        return [[None] * len(metric) for _ in groups], columns
     made = [
         [None if watches else stacked([*row, UNDEFINED]) for row, watches in zip(each, metric, strict=True)]
         for each in rows
     ]
-    return made, np.array(momenta)
+    return made, columns
+
+
+def _others(groups: list[dict[str, Any]], numbers: Sequence[Number]) -> list[list[float]]:
+    return [[float(number.of(group)) for group in groups] for number in numbers]
 
 
 def _step(scheduler: Any, groups: list[dict[str, Any]]) -> list[Steps]:

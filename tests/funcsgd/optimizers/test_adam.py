@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import funcsgd
+from funcsgd import schedules
 from funcsgd.arithmetic import square_root
-from tests.funcsgd import drives
-from tests.funcsgd.optimizers.adam_runs import RULES, applied_by_hand, every_flag, name_of, root_in_torch
-from tests.funcsgd.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, our_run, random_run, torch_run
+from tests.support import drives
+from tests.support.adam_runs import RULES, applied_by_hand, every_flag, name_of, root_in_torch
 from tests.support.sampling import one_in
+from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, our_run, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
 LR = 0.0137
@@ -234,7 +235,7 @@ def test_every_form_of_hyperparameter(rule, form):
     params, gradients = random_run(np.float32, SHORT, steps=12)
     rates = [0.5**i for i in range(12)]
     numbers = {"lr": 0.125, "beta1": 0.875, "beta2": 0.984375, "weight_decay": 0.0625}
-    schedule = funcsgd.exponential_lr(1.0, gamma=0.5)
+    schedule = schedules.exponential_lr(1.0, gamma=0.5)
 
     def built(lr, beta1, beta2, weight_decay):
         return ours(lr, betas=(beta1, beta2), weight_decay=weight_decay, sqrt=torch_root())
@@ -252,7 +253,7 @@ def test_every_form_of_hyperparameter(rule, form):
         run = jax.jit(lambda values: drives.scanned(built(**values), params, jax.tree.map(jnp.asarray, gradients)))
         after = run({k: jnp.float32(v) for k, v in numbers.items()})
     else:
-        lr = funcsgd.tabulate(schedule, 12) if form == "tables" else lambda count: 0.5**count
+        lr = schedules.tabulate(schedule, 12) if form == "tables" else lambda count: 0.5**count
         tx = built(lr, lambda count: 0.875, lambda count: 0.5 + 0.25 * (count % 2), lambda count: 0.0625 * (count % 3))
         after = drives.by_scan(tx, params, gradients)
     options = {"lr": 0.125, "betas": (0.875, 0.984375), "weight_decay": 0.0625}
@@ -264,11 +265,11 @@ def test_a_table_and_a_number_are_doubles_in_32_bit_mode(rule):
     """float32(0.001) is not 0.001, and a quotient of the one is not that of the other."""
     ours, theirs = RULES[rule]
     params, gradients = random_run(np.float32, SHORT, steps=30)
-    schedule = funcsgd.cosine_annealing_lr(1e-3, T_max=30)
+    schedule = schedules.cosine_annealing_lr(1e-3, T_max=30)
     after = torch_run(
         params, by_step(gradients), lambda step: {"lr": schedule.table(30)[step]}, rule=theirs, weight_decay=0.1
     )
-    table = ours(funcsgd.tabulate(schedule, 30), weight_decay=0.1, sqrt=torch_root())
+    table = ours(schedules.tabulate(schedule, 30), weight_decay=0.1, sqrt=torch_root())
     assert differing_bits(drives.by_scan(table, params, gradients), after) == 0
     stage = ours(funcsgd.scale_by_schedulers([schedule], 30), weight_decay=0.1, sqrt=torch_root())
     assert differing_bits(drives.by_scan(stage, params, gradients), after) == 0
@@ -326,7 +327,7 @@ def test_a_rate_on_plateaus():
     """The metric stops falling after the third step."""
     params, gradients = random_run(np.float32, SHORT, steps=12)
     metrics = [1.0, 0.5, 0.25] + 9 * [0.25]
-    plateau = funcsgd.reduce_lr_on_plateau(1e-3, factor=0.3, patience=1)
+    plateau = schedules.reduce_lr_on_plateau(1e-3, factor=0.3, patience=1)
     tx = funcsgd.adamw(funcsgd.scale_by_plateau(plateau), sqrt=torch_root())
     tensors = [torch.tensor(p, requires_grad=True) for p in params]
     optimizer = torch.optim.AdamW(tensors, lr=1e-3)

@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.shares import ARITHMETICS, Arithmetic, measured
 from funcsgd.arithmetic import square_root
-from tests.funcsgd import drives
-from tests.funcsgd.optimizers.adam_runs import RULES, root_in_torch
-from tests.funcsgd.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
+from tests.support import drives
+from tests.support.adam_runs import RULES, root_in_torch
+from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
 LR, SHAPES = 0.0137, ((7,), (64, 33))

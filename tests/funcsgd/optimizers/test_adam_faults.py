@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import funcsgd
-from tests.funcsgd.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
+from tests.support.torch_runs import by_step, differing_bits, our_run, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
 LR, DECAY = 1e-3, 0.1

@@ -12,9 +12,9 @@ from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_
 
 import funcsgd
 from funcsgd.arithmetic import square_root
-from tests.funcsgd import drives
-from tests.funcsgd.optimizers.adam_runs import root_in_torch
-from tests.funcsgd.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
+from tests.support import drives
+from tests.support.adam_runs import root_in_torch
+from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
 # The next optimizer is a row.

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import funcsgd
-from tests.funcsgd import drives
-from tests.funcsgd.torch_runs import (
+from tests.support import drives
+from tests.support.sampling import one_in
+from tests.support.torch_runs import (
     IMPLEMENTATIONS,
     by_step,
     differing_bits,
@@ -17,7 +18,6 @@ from tests.funcsgd.torch_runs import (
     random_run,
     torch_run,
 )
-from tests.support.sampling import one_in
 
 LR = 0.0137
 DTYPES = {"float32": np.float32, "float64": np.float64}

@@ -10,7 +10,7 @@ import optax
 import funcsgd
 import torch_bridge
 from tests.support.ports.common import Family, LossFn
-from torch_bridge.parity.trace import in_phase
+from torch_bridge.trace.trace import in_phase
 
 COMPUTE = {"float32": None, "autocast": jnp.bfloat16, "bfloat16": None}
 """What the clean port computes its products in, for each precision of the script."""

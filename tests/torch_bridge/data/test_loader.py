@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.utils.data as torch_data
 
-from tests.torch_bridge.data.side_by_side import Side, assert_same, random_settings
+from tests.support.side_by_side import Side, assert_same, random_settings
 from torch_bridge import data, random
 from torch_bridge.data import ArrayDataset, DataLoader, RandomSampler
 from torch_bridge.random import Generator

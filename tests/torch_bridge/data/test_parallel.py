@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import torch_bridge
-from tests.torch_bridge.data import eight_devices, two_processes
-from torch_bridge.parity.envelope import distance
-from torch_bridge.parity.trace import in_phase
+from tests.support import eight_devices, two_processes
+from torch_bridge.replaying.envelope import distance
+from torch_bridge.trace.trace import in_phase
 
 
 def orders():

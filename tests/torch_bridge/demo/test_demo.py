@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from torch_bridge.cli import app
 from torch_bridge.demo import FAULTS, golden, recipe, run
 from torch_bridge.demo.show import render_demo
-from torch_bridge.parity.restore import restore
+from torch_bridge.replaying.restore import restore
 
 QUICK = ("nesterov",)  # the others in the thorough run
 

@@ -118,7 +118,7 @@ def step_function(*, factor=1.0, momentum=0.9, decay=1e-2, rate=0.1, late=False,
         buffers = jax.tree.map(lambda b, g, p: m * b + (g + decay * p), buffers, gradient, params)
         params = jax.tree.map(lambda p, b: p - rate * b, params, buffers)
         observed = {"loss": loss, "gradient": gradient, "parameter": params}
-        return (count + 1, params, buffers), observed if hide else {**observed, "momentum": buffers}
+        return (count + 1, params, buffers), observed if hide else {**observed, "momentum_buffer": buffers}
 
     return jax.jit(step) if jitted else step
 
@@ -144,8 +144,8 @@ def test_a_step_function_is_asked_at_every_step_with_a_twin(trace, jitted):
         ({"factor": 1 + 1e-6}, 0, "loss"),
         ({"decay": 1.00001e-2}, 0, "weight_decay"),
         ({"rate": 0.1000001}, 0, "learning_rate"),
-        ({"momentum": 0.9000009}, 1, "momentum"),
-        ({"late": True}, 2, "momentum"),
+        ({"momentum": 0.9000009}, 1, "momentum_buffer"),
+        ({"late": True}, 2, "momentum_buffer"),
     ],
 )
 def test_small_faults_of_a_step_function_are_found(trace, fault, step, phase):

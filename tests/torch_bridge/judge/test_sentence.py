@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from torch_bridge.judge.bits_sentence import comparison_sentence, describe
+from torch_bridge.judge.compare import Comparison, PhaseRow
+from torch_bridge.judge.differences import Difference as Bits
 from torch_bridge.judge.report import Difference, Precision, Report
 from torch_bridge.judge.sentence import sentence
-from torch_bridge.parity.compare import Difference as Bits
-from torch_bridge.parity.report import Comparison, PhaseRow
-from torch_bridge.parity.sentence import comparison_sentence, describe
 
 
 def test_each_verdict_in_one_sentence():
@@ -45,6 +45,6 @@ def test_two_runs_in_bits():
 
 
 def test_quantities_in_words():
-    assert describe("learning_rate", "1") == "learning rate of group 1"
+    assert describe("learning_rate", "1", ("learning_rate",)) == "learning rate of group 1"
     assert describe("forward", "conv1") == "output of conv1"
     assert describe("loss", "") == "loss"

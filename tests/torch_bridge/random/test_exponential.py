@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import DTYPES, assert_same_draw, message_of
+from tests.support.against_torch import DTYPES, assert_same_draw, message_of
 from torch_bridge.random import Generator
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import SEEDS, assert_same_draw, message_of
+from tests.support.against_torch import SEEDS, assert_same_draw, message_of
 from torch_bridge import data, random
 
 

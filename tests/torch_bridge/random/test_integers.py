@@ -3,7 +3,7 @@ import warnings
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import assert_same_draw, message_of
+from tests.support.against_torch import assert_same_draw, message_of
 from torch_bridge.random import Generator, draw_integers
 
 DTYPES = ("int64", "int32", "int16", "int8", "uint8", "bool", "float32", "float64", "float16", "bfloat16")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import assert_same_draw, message_of
+from tests.support.against_torch import assert_same_draw, message_of
 from torch_bridge.random import Generator
 
 WEIGHTS = np.random.default_rng(0).random(300)

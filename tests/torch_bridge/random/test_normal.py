@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import DTYPES, assert_same_draw, message_of
+from tests.support.against_torch import DTYPES, assert_same_draw, message_of
 from torch_bridge.random import Generator
 
 SIZES = (0, 1, 2, 7, 15, 16, 17, 31, 32, 33, 311, 312, 320, 607, 608, 609, 623, 624, 625, 640, 1000, 5000)

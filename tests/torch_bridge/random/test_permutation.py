@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import assert_same_draw, message_of
+from tests.support.against_torch import assert_same_draw, message_of
 from torch_bridge.random import Generator, seeded
 from torch_bridge.random.mersenne_twister import draw_64
 from torch_bridge.random.permutation import LEAST_BLOCK, WIDE_LENGTH, inside_out, shuffled

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import SEEDS, bits, message_of
+from tests.support.against_torch import SEEDS, bits, message_of
 from torch_bridge.random import Generator, traced
 
 SIZES = (1, 3, 17, 625, 5000)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_bridge.random.against_torch import DTYPES, assert_same_draw, message_of
+from tests.support.against_torch import DTYPES, assert_same_draw, message_of
 from torch_bridge.random import Generator, draw_uniform, seeded
 
 SIZES = (0, 1, 15, 16, 17, 311, 312, 313, 623, 624, 625, 1000, 5000)

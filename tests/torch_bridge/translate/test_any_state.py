@@ -23,6 +23,7 @@ from torch.optim.swa_utils import SWALR
 
 import funcsgd
 import torch_bridge
+from funcsgd import schedules
 from tests.torch_bridge.translate.torch_recipes import SCHEDULERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -73,7 +74,7 @@ def assert_torch_goes_on_so(optimizer, schedulers, epochs=50, step=None, **optio
 
 
 def optax_count(state):
-    kinds = (funcsgd.ScaleByLearningRateState, funcsgd.ScaleBySchedulersState)
+    kinds = (funcsgd.stages.ScaleByLearningRateState, funcsgd.stages.ScaleBySchedulersState)
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kinds))
     return next(node.count for node in nodes if isinstance(node, kinds))
 
@@ -251,9 +252,9 @@ class Uncopied(LRScheduler):
         return self.base_lrs
 
 
-class Decay(LRScheduler):
+class Damped(LRScheduler):
     def get_lr(self):
-        self.optimizer.param_groups[0]["weight_decay"] += 0.1
+        self.optimizer.param_groups[0]["dampening"] += 0.1
         return self.base_lrs
 
 
@@ -273,7 +274,7 @@ class Argument(LRScheduler):
         (Drawn, "stepped twice from the same state, set different learning rates"),
         (Reaching, "a copy of Reaching set the learning rate of the optimizer itself"),
         (Uncopied, "Uncopied cannot be copied and stepped ahead"),
-        (Decay, "Decay changes one of weight_decay"),
+        (Damped, "Damped changes dampening, and only lr, momentum, weight_decay can be followed"),
         (Argument, "Argument cannot make its next step .* say so by step_schedulers"),
         (type("Mine", (ReduceLROnPlateau,), {}), "Mine is a ReduceLROnPlateau of your own"),
     ],
@@ -309,7 +310,7 @@ def test_a_formula_is_not_handed_out_for_a_state_that_it_does_not_lead_to():
     optimizer = sgd(0.1)
     scheduler = CosineAnnealingWarmRestarts(optimizer, 3)
     scheduler.step(1.5)
-    optimizer.param_groups[0]["lr"] = funcsgd.cosine_annealing_warm_restarts(0.1, 3).table(2)[1]
+    optimizer.param_groups[0]["lr"] = schedules.cosine_annealing_warm_restarts(0.1, 3).table(2)[1]
     with pytest.raises(ValueError, match=r"in a state that its formula does not lead to: at epoch 2 torch sets"):
         torch_bridge.from_torch(scheduler)
 

@@ -53,7 +53,7 @@ def test_the_code_runs_and_is_the_recipe(x64, recipe):
         rows, state = run_by_code(source, scope, start, gradients, values)
         assert {key: np.asarray(row[-1]).tobytes() for key, row in rows.items()} == bits(torch_side.parameters)
         if torch_side.average is not None:
-            averages = {key: np.asarray(a).tobytes() for key, a in funcsgd.averaged_params(state).items()}
+            averages = {key: np.asarray(a).tobytes() for key, a in funcsgd.averages.averaged_params(state).items()}
             assert averages == bits(dict(torch_side.average.module.named_parameters()))
 
 
@@ -82,8 +82,10 @@ def test_only_what_differs_is_said():
     assert told.funcsgd == "import funcsgd\n\ntx = funcsgd.sgd(0.5)\n"
     assert told.optax == "import optax\n\ntx = optax.sgd(0.5)\n"
     assert told.differences == ()
-    with pytest.raises(TypeError, match="but got Adam"):
-        torch_bridge.explain(torch.optim.Adam([torch.nn.Parameter(torch.ones(2))]))
+    with pytest.raises(TypeError, match=r"torch\.optim\.rprop\.Rprop has no rule here, only torch\.optim\.sgd\.SGD"):
+        torch_bridge.explain(torch.optim.Rprop([torch.nn.Parameter(torch.ones(2))]))
+    with pytest.raises(ValueError, match="give epochs="):
+        torch_bridge.explain(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 5))
 
 
 def test_the_command_line_explains_a_saved_trace(tmp_path):

@@ -64,7 +64,7 @@ def test_translating_leaves_torch_alone():
     _, optimizer, scheduler = make("one cycle")
     before = {k: v for k, v in scheduler.state_dict().items() if k != "anneal_func"}, rates(optimizer)
     torch_bridge.schedules_from_torch(scheduler)
-    torch_bridge.explain(optimizer, scheduler)
+    torch_bridge.explain(optimizer, scheduler, epochs=20)
     after = {k: v for k, v in scheduler.state_dict().items() if k != "anneal_func"}, rates(optimizer)
     assert str(before) == str(after)
     assert torch.is_grad_enabled()

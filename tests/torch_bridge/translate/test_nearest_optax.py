@@ -241,7 +241,7 @@ def test_what_is_said_of_the_rule(options, clip, sentences, far):
 
 def test_cycled_momentum_is_lost():
     optimizer = torch.optim.SGD([torch.nn.Parameter(X.clone())], lr=0.1, momentum=0.9)
-    told = torch_bridge.explain(optimizer, lr_scheduler.OneCycleLR(optimizer, 0.1, 30))
+    told = torch_bridge.explain(optimizer, lr_scheduler.OneCycleLR(optimizer, 0.1, 30), epochs=30)
     assert "optax.sgd's momentum is a constant: the cycling of momentum is lost" in told.differences
     assert "momentum=0.9)" in told.optax
 

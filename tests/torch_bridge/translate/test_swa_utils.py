@@ -14,6 +14,7 @@ from torch.optim.swa_utils import (
 
 import funcsgd
 import torch_bridge
+from funcsgd import schedules
 from tests.torch_bridge.small_run import DATA, loss_fn, make
 from torch_bridge.translate.swa_utils import average_to_torch
 
@@ -73,7 +74,7 @@ def test_goes_on_where_torch_stood(name, before):
         if number % 3 == 2:
             scheduler.step()
         params, state = step(params, state, gradients)
-    averages = funcsgd.averaged_params(state)
+    averages = funcsgd.averages.averaged_params(state)
     for key, parameter in model.named_parameters():
         assert np.asarray(params[key]).tobytes() == parameter.detach().numpy().tobytes()
     for key, parameter in average.module.named_parameters():
@@ -111,11 +112,11 @@ def test_the_average_is_recorded_replayed_and_compared(average_from):
 def test_an_average_that_is_not_copied_at_first_is_found():
     *_, recorder = run(AVERAGES["ema"], 6, recorded=True)
     base = funcsgd.sgd(
-        funcsgd.per_epoch(funcsgd.tabulate(funcsgd.cosine_annealing_lr(0.1, 5, 0.01), 9), 3),
+        schedules.per_epoch(schedules.tabulate(schedules.cosine_annealing_lr(0.1, 5, 0.01), 9), 3),
         momentum=0.9,
         weight_decay=1e-2,
     )
-    wrong = funcsgd.with_average(base, funcsgd.ema(0.9, copy_first=False))
+    wrong = funcsgd.averages.with_average(base, funcsgd.averages.ema(0.9, copy_first=False))
     report = torch_bridge.check(recorder.trace(), wrong)
     assert (report.verdict, report.difference.step, report.difference.phase) == ("different", 0, "average")
 

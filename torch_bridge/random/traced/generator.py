@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import DTypeLike
 
-from torch_bridge.random.layout import Shape, as_dtype, as_shape
+from torch_bridge.random.dtypes import Shape, as_dtype, as_shape
 from torch_bridge.random.traced.integers import draw_integers
 from torch_bridge.random.traced.mersenne_twister import TracedState, seeded
 from torch_bridge.random.traced.normal import draw_normal

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from torch_bridge.random.dtypes import Shape, as_shape, element_count
 from torch_bridge.random.integers import WIDE_RANGE
-from torch_bridge.random.layout import Shape, as_shape, element_count
 from torch_bridge.random.traced.mersenne_twister import TracedState, draw_32
 
 

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from funcsgd.arithmetic import rounded
 from torch_bridge.random import cephes
-from torch_bridge.random.layout import Shape, as_shape, element_count
+from torch_bridge.random.dtypes import Shape, as_shape, element_count
 from torch_bridge.random.normal_numbers import BLOCK
 from torch_bridge.random.traced.mersenne_twister import TracedState, draw_32
 from torch_bridge.random.traced.uniform import short_dtype, unit

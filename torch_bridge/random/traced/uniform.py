@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from funcsgd.arithmetic import rounded
-from torch_bridge.random.fused import two_sum
-from torch_bridge.random.layout import Shape, as_shape, element_count, floating_dtype
+from torch_bridge.random.dtypes import Shape, as_shape, element_count, floating_dtype
+from torch_bridge.random.fma import two_sum
 from torch_bridge.random.traced.mersenne_twister import TracedState, draw_32
 from torch_bridge.random.uniform import check_bounds
 
@@ -57,7 +57,7 @@ def _stretched(words: jax.Array, width: np.float32, low: np.float32) -> jax.Arra
     """``fl(unit * width + low)``, rounded once.
 
     A compiler that fuses products with sums as a rule need not do it everywhere, so nothing here depends on it: the
-    halves' products are exact, fused or not. The equation is that of `torch_bridge.random.fused.fma64`.
+    halves' products are exact, fused or not. The equation is that of `torch_bridge.random.fma.fma64`.
     """
     upper = jnp.asarray((words >> 12) & jnp.uint32(2**12 - 1), jnp.float32) * np.float32(2**-12)
     lower = jnp.asarray(words & jnp.uint32(2**12 - 1), jnp.float32) * np.float32(2**-24)

@@ -1,1 +1,0 @@
-"""One way through: record -> trace <- replay; trace, trace -> compare -> report."""

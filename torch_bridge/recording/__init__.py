@@ -1,0 +1,1 @@
+"""A PyTorch run, watched through hooks."""

@@ -1,0 +1,222 @@
+"""Which examples each step used: the loader's batches, matched with what the model was given."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_bridge.recording.hooks import with_methods
+from torch_bridge.trace.trace import Array
+
+if TYPE_CHECKING:
+    import torch
+
+_REMEMBERED = 8  # batches whose tensors are kept: a look-ahead loop holds two, a prefetcher a few
+
+
+@dataclass(eq=False)
+class _Batch:
+    indices: Array
+    tensors: list[Any] = field(default_factory=list)
+    taken: bool = False
+
+
+class Batches:
+    """Follows a DataLoader, with or without worker processes, and says which of its batches a step used.
+
+    A batch counts as used if the model was given one of its tensors, or a view of one. Where the model is given none of
+    them (they were copied to another device, or augmented), the batches drawn since the last step are taken, provided
+    that they are as many as the step's forward or backward passes; else `take` gives a sentence, and nothing from then
+    on.
+
+    Attributes:
+        epoch_began: whether an iteration of the loader began since this was last set to False.
+        latest: the batch that the loader gave last.
+    """
+
+    def __init__(self, loader: "torch.utils.data.DataLoader[Any]", fail: Callable[[str], None]) -> None:
+        """Attach to a loader.
+
+        Args:
+            loader: of the training set.
+            fail: is told in a sentence what cannot be seen.
+        """
+        self.epoch_began = False
+        self.latest: Any = None
+        self._fail = fail
+        self._recent: list[_Batch] = []
+        self._used: list[_Batch] = []
+        self._calls = 0
+        self._passed: tuple[list[_Batch], int, int] = ([], 0, 0)
+        self._lost = False
+        self._queue: deque[Any] = deque()
+        self._undo = [self._hear_sampler(loader), self._hear_iteration(loader)]
+        if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
+            self._lose("the loader has in_order=False: its batches come in the order of arrival")
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        while self._undo:
+            self._undo.pop()()
+
+    def called(self, given: Any, part: bool = False) -> None:
+        """Hear what the model, or a part of it, was called with, in nested containers."""
+        self._calls += not part
+        tensors = list(tensors_of(given))
+        batch = self._match(lambda own: any(own is tensor for tensor in tensors))
+        if batch is None:
+            places = {tensor.untyped_storage().data_ptr() for tensor in tensors if _has_storage(tensor)} - {0}
+            batch = self._match(lambda own: _has_storage(own) and own.untyped_storage().data_ptr() in places)
+        if batch is not None and batch not in self._used:
+            self._used.append(batch)
+
+    def take(self, n_backward: int) -> list[Array]:
+        """Return the indices of each batch that the step used, and begin the next one.
+
+        Args:
+            n_backward: how many backward passes the step had.
+        """
+        used, fresh = self._used, [batch for batch in self._recent if not batch.taken]
+        if not used and not self._lost:
+            if len(fresh) == 1 or len(fresh) in (self._calls, n_backward):
+                used = fresh
+            else:
+                self._lose(
+                    f"{len(fresh)} batches were drawn from the loader for a step of {self._calls} forward passes, and "
+                    "the model was given none of their tensors"
+                )
+        self._used, self._calls, self._passed = [], 0, ([], 0, 0)
+        if used:
+            first = self._recent.index(used[-1]) if used[-1] in self._recent else 0
+            self._recent = self._recent[first:]  # the last one may be used again
+            for batch in used:
+                batch.taken = True
+        return [batch.indices for batch in used]
+
+    def passed(self) -> None:
+        """Hear that a backward pass is over."""
+        self._passed = (list(self._recent), len(self._used), self._calls)
+
+    def cleared(self) -> None:
+        """Hear that what the step did up to its latest backward pass came to nothing."""
+        batches, n_used, n_calls = self._passed
+        self._used, self._calls = self._used[n_used:], self._calls - n_calls
+        for batch in batches:
+            batch.taken = batch.taken or batch not in self._used
+        self._passed = ([], 0, 0)
+
+    def _lose(self, reason: str) -> None:
+        self._lost = True
+        remedy = "use recorder.log(indices=...) in place of loader="
+        self._fail(f"{reason}; so the trace has no indices from here on: {remedy}")
+
+    def _match(self, is_own: Callable[[Any], bool]) -> _Batch | None:
+        found = [batch for batch in reversed(self._recent) if any(is_own(tensor) for tensor in batch.tensors)]
+        return found[0] if len(found) == 1 else None
+
+    def _began(self, queue: deque[Any]) -> None:
+        self._queue = queue
+        self.epoch_began = True
+        for batch in self._recent:
+            batch.taken = True
+
+    def _gave(self, batch: Any, queue: deque[Any]) -> None:
+        self.latest = batch
+        if self._lost or not queue:
+            return
+        try:
+            indices = np.atleast_1d(np.asarray(queue.popleft(), np.int64))
+        except (TypeError, ValueError):
+            self._lose("the loader's sampler does not draw integers")
+            return
+        self._recent.append(_Batch(indices, list(tensors_of(batch))))
+        for old in self._recent[:-_REMEMBERED]:
+            old.tensors.clear()
+
+    def _hear_sampler(self, loader: Any) -> Callable[[], None]:
+        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+        sampler, batches = getattr(loader, name), self
+
+        class Heard:
+            """The sampler; everything but its iteration is its own."""
+
+            def __iter__(self) -> Iterator[Any]:
+                queue = batches._queue
+                return batches._drawn(iter(sampler), queue)
+
+            def __len__(self) -> int:
+                return len(sampler)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(sampler, name)
+
+        # A DataLoader forbids setting its samplers after construction, so the instance's dict is written.
+        loader.__dict__[name] = heard = Heard()
+
+        def undo() -> None:
+            if loader.__dict__.get(name) is heard:
+                loader.__dict__[name] = sampler
+
+        return undo
+
+    def _drawn(self, draws: Iterator[Any], queue: deque[Any]) -> Iterator[Any]:
+        for indices in draws:
+            queue.append(indices)
+            yield indices
+
+    def _hear_iteration(self, loader: Any) -> Callable[[], None]:
+        kind, batches = type(loader), self
+
+        def iterate(self: Any) -> Any:
+            queue: deque[Any] = deque()
+            batches._began(queue)
+            return batches._heard(kind.__iter__(self), queue)
+
+        return with_methods(loader, {"__iter__": iterate})
+
+    def _heard(self, iterator: Any, queue: deque[Any]) -> Any:
+        """Listen to an iteration: through a class of its own, or where that cannot be, from a generator around it."""
+        kind = type(iterator)
+
+        def following(self: Any, own: Any = None) -> Any:
+            batches._queue = queue  # a lazy iteration asks the sampler only now
+            batch = kind.__next__(self)
+            batches._gave(batch, queue)
+            return batch
+
+        def around() -> Iterator[Any]:
+            while True:
+                try:
+                    batch = following(iterator)
+                except StopIteration:
+                    return
+                yield batch
+
+        batches = self
+        try:
+            with_methods(iterator, {"__next__": following})
+        except TypeError:
+            return around()
+        return iterator
+
+
+def tensors_of(value: Any) -> Iterator[Any]:
+    """Go through the tensors in nested containers, and in the fields of plain objects."""
+    if hasattr(value, "untyped_storage"):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from tensors_of(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_of(each)
+    elif hasattr(value, "__dict__") and not callable(value):
+        for each in vars(value).values():
+            if hasattr(each, "untyped_storage"):
+                yield each
+
+
+def _has_storage(tensor: Any) -> bool:
+    return not tensor.is_sparse and tensor.layout.__str__() == "torch.strided"

@@ -1,0 +1,98 @@
+"""What a trace says of a PyTorch run as a whole: versions, platform, groups, shapes, and what could not be seen."""
+
+import contextlib
+import platform
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from torch_bridge.recording.optimizer_view import OptimizerView
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array
+from torch_bridge.translate.recipe import Recipe
+from torch_bridge.translate.recipe_data import recipe_to_data
+
+
+class Header:
+    """The header of a recorded run, plain data fit for JSON, which grows with the run.
+
+    Attributes:
+        data: for ``Trace.static``. ``"unseen"`` are sentences on what the recorder could not see; each is given once as
+            a warning, too.
+    """
+
+    def __init__(self, view: OptimizerView, recipe: Recipe) -> None:
+        """Describe a run at its beginning.
+
+        Args:
+            view: of its optimizer.
+            recipe: what it trains with.
+        """
+        import torch
+
+        self.data: dict[str, Any] = {
+            "side": "torch",
+            "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            "platform": {
+                "machine": platform.machine(),
+                "system": platform.system(),
+                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+                "threads": torch.get_num_threads(),
+            },
+            "numbers": [number.quantity for number in view.adapter.numbers],
+        }
+        self._recipe = recipe
+        self.describe(view)
+
+    def describe(self, view: OptimizerView) -> None:
+        """Describe the groups and parameters as they are now; what was said of earlier groups stays."""
+        groups = list(self._recipe.groups)
+        for index, group in enumerate(view.groups()):
+            groups[index : index + 1] = [replace(groups[index], names=group.names) if index < len(groups) else group]
+        self._recipe = self._recipe.with_groups(tuple(groups))
+        self.data["recipe"] = recipe_to_data(self._recipe)
+        self.describe_state(view)
+        self.data["shapes"] = {name: list(p.shape) for _, name, p in view.parameters()}
+        self.data["dtypes"] = {name: str(p.dtype).removeprefix("torch.") for _, name, p in view.parameters()}
+
+    def describe_state(self, view: OptimizerView) -> None:
+        """Note what the optimizer is known to compute and to hold by now."""
+        self.data["quantities"], self.data["state"] = list(view.adapter.quantities), list(view.adapter.state)
+
+    def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
+        """Note that a step was evaluated in float64, and of which layers."""
+        told = self.data["twins"]
+        told["steps"].append(step)
+        layers = [name_of(key) for key in twin if phase_of(key) == "forward"]
+        told["layers"] += [layer for layer in layers if layer not in told["layers"]]
+
+    def say_no_twin(self, step: int, reason: str) -> None:
+        """Note why a step was not evaluated in float64, and say each reason once."""
+        reasons = self.data["twins"]["reasons"]
+        if reason not in reasons.values():
+            self.say(f"step {step} is not evaluated in float64: {reason}")
+        reasons[str(step)] = reason
+
+    def say(self, sentence: str) -> None:
+        """Keep a sentence on what could not be seen, and give it as a warning the first time."""
+        said = self.data.setdefault("unseen", [])
+        if sentence not in said:
+            said.append(sentence)
+            warn(sentence)
+
+
+def warn(sentence: str) -> None:
+    """Give a warning, also where warnings are made errors: those must not end the user's training."""
+    with contextlib.suppress(Warning):
+        warnings.warn(sentence, stacklevel=_frames_to_the_script())
+
+
+def _frames_to_the_script() -> int:
+    frame, level = sys._getframe(2), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "torch_bridge"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,148 @@
+"""What an optimizer shows: its parameters by name, their gradients as it uses them, its state."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_bridge.trace.phases import FIRST, LAST
+from torch_bridge.trace.trace import Array
+from torch_bridge.translate.optimizers import adapter_of
+from torch_bridge.translate.parameters import parameter_names
+from torch_bridge.translate.read import read_groups
+from torch_bridge.translate.recipe import Group
+from torch_bridge.translate.tensors import to_numpy
+
+if TYPE_CHECKING:
+    import torch
+
+RESERVED = (*FIRST, *LAST)
+"""Names that keys of an optimizer's state must not have in a trace."""
+
+
+class OptimizerView:
+    """Reads an optimizer; it may be given further parameter groups in mid-run.
+
+    Attributes:
+        optimizer: what it reads.
+        adapter: of its class; of an unknown one the keys of its state are found as they appear.
+    """
+
+    def __init__(self, optimizer: "torch.optim.Optimizer", model: "torch.nn.Module") -> None:
+        """Find the names.
+
+        Args:
+            optimizer: any torch optimizer.
+            model: its ``named_parameters()`` name the parameters, unless the optimizer has names of its own.
+
+        Raises:
+            TypeError: it is no optimizer.
+            ValueError: the optimizer has a parameter that the model lacks.
+        """
+        self.adapter = adapter_of(optimizer)
+        self.optimizer = optimizer
+        self._model = model
+        self._names = parameter_names(optimizer, model.named_parameters())
+        self._told = {name for names in self._names for name in names}
+
+    def parameters(self) -> "Iterator[tuple[dict[str, Any], str, torch.nn.Parameter]]":
+        """Go through group, name and parameter."""
+        self._refresh()
+        for group, names in zip(self.optimizer.param_groups, self._names, strict=False):
+            for name, parameter in zip(names, group["params"], strict=False):
+                yield group, name, parameter
+
+    def groups(self) -> list[Group]:
+        """Return the names and the hyperparameters of each group."""
+        return read_groups(self.optimizer, self._names, self.adapter)
+
+    def grown(self) -> list[str]:
+        """Return the names of the parameters that were added to the optimizer since this was last asked."""
+        self._refresh()
+        names = [name for names in self._names for name in names]
+        added = [name for name in names if name not in self._told]
+        self._told.update(added)
+        return added
+
+    def _refresh(self) -> None:
+        if [len(names) for names in self._names] == [len(group["params"]) for group in self.optimizer.param_groups]:
+            return
+        try:
+            self._names = parameter_names(self.optimizer, self._model.named_parameters())
+        except ValueError:  # not of this model
+            known = {id(parameter): name for name, parameter in self._model.named_parameters()}
+            self._names = [
+                [known.get(id(parameter), f"group{index}.{position}") for position, parameter in enumerate(g["params"])]
+                for index, g in enumerate(self.optimizer.param_groups)
+            ]
+
+    def state(self) -> dict[str, Array]:
+        """Return the parameters, and what the optimizer holds for each of them, by key."""
+        state = {f"parameter/{name}": to_numpy(parameter) for _, name, parameter in self.parameters()}
+        for _, name, parameter in self.parameters():
+            for key, entry in self.optimizer.state.get(parameter, {}).items():
+                if (array := _as_array(entry)) is not None and self._is_state(key):
+                    state[f"{key}/{name}"] = array
+        return state
+
+    def _is_state(self, key: str) -> bool:
+        """Whether a key of the optimizer's state is recorded; of an unknown optimizer every one is."""
+        if key in self.adapter.state:
+            return True
+        if self.adapter.rule is not None or key in RESERVED or "/" in key:
+            return False
+        adapter = self.adapter
+        self.adapter = replace(adapter, state=(*adapter.state, key), quantities=(*adapter.quantities, key))
+        return True
+
+    def quantities(self, unclipped: dict[str, Array] | None, say: Callable[[str], None]) -> dict[str, Array]:
+        """Return what the optimizer is about to use: its numbers, gradients, and what it computes of them first.
+
+        Args:
+            unclipped: the gradients as ``backward()`` left them, by name, where a script changes them afterwards.
+            say: takes a sentence on what is recorded otherwise than it is.
+        """
+        import torch
+
+        values: dict[str, Array] = {}
+        for index, group in enumerate(self.optimizer.param_groups):
+            for number in self.adapter.numbers:
+                if number.option in group:
+                    values[f"{number.quantity}/{index}"] = np.asarray(float(number.of(group)))
+        for group, name, parameter in self.parameters():
+            if parameter.grad is None:
+                continue
+            if parameter.grad.is_sparse:
+                say(f"the gradient of {name} is sparse; the trace holds it as a dense array")
+            with torch.no_grad():
+                gradient = self.unscaled(dense(parameter.grad))
+                values[f"gradient/{name}"] = to_numpy(gradient)
+                if unclipped is not None:
+                    values[f"clip/{name}"] = values[f"gradient/{name}"]
+                    values[f"gradient/{name}"] = unclipped.pop(name, values[f"gradient/{name}"])
+                for quantity, value in self.adapter.shown(group, parameter, gradient).items():
+                    values[f"{quantity}/{name}"] = to_numpy(value)
+        return values
+
+    def is_skipping(self) -> bool:
+        """Return True if a GradScaler found infinities and has the optimizer leave out the step."""
+        found = getattr(self.optimizer, "found_inf", None)
+        return found is not None and bool(found)
+
+    def unscaled(self, gradient: "torch.Tensor") -> "torch.Tensor":
+        """Return a gradient as the optimizer uses it: a fused one divides by the GradScaler's scale itself."""
+        scale = getattr(self.optimizer, "grad_scale", None)
+        return gradient if scale is None else gradient / scale.to(gradient.device, gradient.dtype)
+
+
+def dense(tensor: "torch.Tensor") -> "torch.Tensor":
+    """Return a tensor that is not sparse."""
+    return tensor.to_dense() if tensor.is_sparse else tensor
+
+
+def _as_array(entry: Any) -> Array | None:
+    """A value of an optimizer's state as an array; None for what is neither a tensor nor a number."""
+    if hasattr(entry, "detach"):
+        return to_numpy(dense(entry))
+    return np.asarray(entry) if isinstance(entry, int | float) else None

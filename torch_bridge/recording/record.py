@@ -1,0 +1,83 @@
+"""A PyTorch run -> Trace, through hooks; no bit of the run changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch_bridge.recording.recorder import Recorder
+from torch_bridge.recording.twins import Twins
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+def record(
+    model: "torch.nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    *,
+    criterion: "torch.nn.Module | None" = None,
+    loader: "torch.utils.data.DataLoader[Any] | None" = None,
+    scheduler: "LRScheduler | Sequence[LRScheduler] | None" = None,
+    average: "torch.optim.swa_utils.AveragedModel | None" = None,
+    clip: bool | Mapping[str, Any] = False,
+    steps_per_epoch: int = 1,
+    digest_every: int | None = None,
+    twins: Twins | bool = True,
+) -> "Recorder":
+    """Watch a PyTorch run; a second line, ``recorder.trace()`` or ``recorder.save(path)``, ends it.
+
+    Every ``optimizer.step()`` becomes one step of the trace: the loss that was differentiated (of several backward
+    passes the sum), gradients as the optimizer uses them, what it computes of them and keeps (gradients after weight
+    decay, momentum buffers, averages), its hyperparameters in force, parameters. At chosen steps the loss and its
+    gradients are evaluated in float64 as well, from the same batch, parameters, buffers and dropout masks, see
+    `Trace.twins`; that costs one more forward and backward pass of such a step.
+
+    Args:
+        model: its ``named_parameters()`` name the parameters, unless the optimizer has names of its own.
+        optimizer: any torch optimizer; of a class without an adapter (see `torch_bridge.translate.optimizers`) the
+            tensors of its state are recorded under torch's keys.
+        criterion: the loss module, for a loss that is not differentiated by torch's backward pass. Otherwise not
+            needed.
+        loader: the training DataLoader, to record which examples each step used; or `Recorder.log`. Look-ahead loops
+            and gradient accumulation are understood, see `Batches`.
+        scheduler: the optimizer's, or several, for ``torch-bridge explain`` and the trace's header; one that has no
+            equivalent here is named there. Learning rates are recorded either way; the metric of a ReduceLROnPlateau
+            only if it is given.
+        average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``.
+        clip: the script changes gradients between ``backward()`` and ``step()``: record them before and after, as
+            the phases gradient and clip. Otherwise the gradients are those that the optimizer uses. In place of True
+            what the script gives ``clip_grad_norm_`` or ``clip_grad_value_``, such as ``{"max_norm": 1.0}``, is
+            included in the header, too, and lets `torch_bridge.restore` clip.
+        steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``, for the header.
+        digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and
+            every k-th tensor; `torch_bridge.restore` rebuilds what is missing and proves it by the digests.
+        twins: the steps that are evaluated in float64 as well; True takes `Twins()`, False none.
+
+    Returns:
+        A `Recorder`; usable in a ``with`` statement, which removes the hooks at its end.
+
+    Raises:
+        TypeError: ``optimizer`` is no optimizer.
+        ValueError: the optimizer has a parameter that the model lacks, or an argument is out of range.
+
+    Exactness: recording changes no bit of the run: it reads, and copies. After this call it raises nothing into the
+        run: what it cannot see it says once, in a warning, and under ``"unseen"`` in the header.
+
+    Example::
+
+        recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader)
+        train(model, optimizer)                      # the script as it was
+        recorder.save("run.trace")
+    """
+    return Recorder(
+        model,
+        optimizer,
+        criterion=criterion,
+        loader=loader,
+        scheduler=scheduler,
+        average=average,
+        clip=clip,
+        steps_per_epoch=steps_per_epoch,
+        digest_every=digest_every,
+        twins=twins,
+    )

@@ -1,0 +1,272 @@
+"""The hooks on a PyTorch run, and the steps that they have seen."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_bridge.recording.header import Header
+from torch_bridge.recording.hooks import hear_average, hear_metric
+from torch_bridge.recording.optimizer_view import OptimizerView
+from torch_bridge.recording.patch import unheard
+from torch_bridge.recording.scaler import ScalerSteps
+from torch_bridge.recording.step_watch import StepWatch
+from torch_bridge.recording.twins import Twins
+from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.translate.parameters import tied_parameters
+from torch_bridge.translate.read import read_recipe
+from torch_bridge.translate.scheduler_progress import as_list
+from torch_bridge.translate.tensors import to_numpy
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+class Recorder:
+    """Hooks on an optimizer, and the steps they have seen; made by `record`.
+
+    Attributes:
+        before: parameters and optimizer state as the latest step found them.
+        latest: the latest step's quantities, see `torch_bridge.trace.trace.Step`.
+    """
+
+    def __init__(
+        self,
+        model: "torch.nn.Module",
+        optimizer: "torch.optim.Optimizer",
+        *,
+        criterion: "torch.nn.Module | None" = None,
+        loader: "torch.utils.data.DataLoader[Any] | None" = None,
+        scheduler: "LRScheduler | Sequence[LRScheduler] | None" = None,
+        average: "torch.optim.swa_utils.AveragedModel | None" = None,
+        clip: bool | Mapping[str, Any] = False,
+        steps_per_epoch: int = 1,
+        digest_every: int | None = None,
+        twins: Twins | bool = True,
+    ) -> None:
+        """Attach the hooks; the arguments are those of `record`."""
+        self._view = OptimizerView(optimizer, model)
+        recipe = read_recipe(
+            optimizer,
+            scheduler,
+            average,
+            clip=clip if isinstance(clip, Mapping) else None,
+            named_parameters=model.named_parameters(),
+            steps_per_epoch=steps_per_epoch,
+            tied=tied_parameters(model),
+        )
+        self._header = Header(self._view, recipe)
+        self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
+        self._header.data = self._builder.static
+        self._pending: dict[str, Array] = {}  # what the step under way has shown so far
+        self._metric: float | None = None
+        self.before: dict[str, Array] = {}
+        self.latest: dict[str, Array] = {}
+        self._open = self._ready = False
+        self._failures: set[tuple[str, str]] = set()
+        self._undo: list[Callable[[], None]] = []
+        self._watch = StepWatch(
+            model,
+            self._view,
+            self._header,
+            self._guarded,
+            lambda: self._step,
+            loader=loader,
+            criterion=criterion,
+            clipped=bool(clip),
+            twins=Twins() if twins is True else twins or None,
+        )
+        self._attach(model, optimizer, scheduler, average)
+        self._watch.before_step(0)
+
+    def _attach(self, model: Any, optimizer: Any, scheduler: Any, average: Any) -> None:
+        self._undo.append(self._watch.close)
+        if average is not None:
+            self._undo.append(hear_average(average, model, self._guarded(self._after_average)))
+        for each in as_list(scheduler):
+            if type(each).__name__ == "ReduceLROnPlateau":
+                self._metric = np.nan  # until one is known
+                self._undo.append(hear_metric(each, self._guarded(self._hear_metric)))
+        self._scaler = ScalerSteps(
+            optimizer, unscaled=self._guarded(self._watch.after_unscaling), skipped=self._guarded(self._skip)
+        )
+        self._undo.append(self._scaler.close)
+        self._undo.append(optimizer.register_step_pre_hook(self._guarded(self._before_step)).remove)
+        self._undo.append(optimizer.register_step_post_hook(self._guarded(self._after_step)).remove)
+
+    def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """A hook that never raises, since the training is the user's, and whose own torch calls nobody notes."""
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                with unheard():
+                    return hook(*args, **kwargs)
+            except Exception as error:
+                failure = f"{hook.__name__.strip('_')} could not be recorded"
+                if (failure, str(error)) not in self._failures:
+                    self._failures.add((failure, str(error)))
+                    self._header.say(f"{failure} at step {self._step}: {error}")
+                return None
+
+        return guarded
+
+    def log(self, *, loss: Any = None, indices: Any = None) -> None:
+        """Tell the recorder what no hook can see; call it before the ``optimizer.step()`` that it belongs to.
+
+        Args:
+            loss: the step's loss, a number or a tensor of one element; it goes before the loss that was differentiated.
+            indices: which examples the step used, integers of shape ``(batch,)``.
+        """
+        if loss is not None:
+            self._pending["loss"] = to_numpy(loss) if hasattr(loss, "detach") else np.asarray(loss)
+        if indices is not None:
+            self._pending["data"] = np.asarray(indices, np.int64)
+
+    def trace(self) -> Trace:
+        """Return the trace of the steps so far.
+
+        Raises:
+            ValueError: no step was made yet.
+        """
+        self._close_step()
+        self._watch.stop()
+        if self._builder.n_steps == 0:
+            raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
+        return self._builder.build()
+
+    def save(self, path: str | os.PathLike[str]) -> Trace:
+        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it."""
+        trace = self.trace()
+        trace.save(path)
+        return trace
+
+    def close(self) -> None:
+        """Remove every hook; the trace stays."""
+        while self._undo:
+            self._undo.pop()()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _named(self) -> "list[tuple[str, torch.nn.Parameter]]":
+        return [(name, parameter) for _, name, parameter in self._view.parameters()]
+
+    @property
+    def _step(self) -> int:
+        """The number of the step under way; between two steps, of the next."""
+        return self._builder.n_steps + self._open
+
+    def _close_step(self) -> None:
+        """Put the latest step into the trace. It stays open until then, for an average that is updated after it."""
+        if self._open:
+            self._builder.append(self.latest)
+            self._open = False
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        self._ready = False
+        self._close_step()
+        if added := self._view.grown():
+            self._hear_of_group(added)
+        averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
+        self.before = self._view.state() | averages
+        if self._builder.n_steps == 0:
+            self._builder.initial = dict(self.before)
+        else:
+            self._say_if_touched()
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._see_step()
+            self._ready = True
+            return None
+
+        def watched() -> Any:  # with a closure the gradients come to be inside step()
+            loss = closure()
+            self._guarded(self._see_closure)(loss)
+            return loss
+
+        return (args[0],), {"closure": watched}
+
+    def _see_closure(self, loss: Any) -> None:
+        if hasattr(loss, "detach"):
+            self._watch.loss = to_numpy(loss)
+        self._see_step()
+        self._ready = True
+
+    def _hear_of_group(self, names: list[str]) -> None:
+        self._header.describe(self._view)
+        if self._builder.n_steps == 0:
+            return
+        values = self._view.state()
+        for name in names:
+            self._builder.stood_still(f"parameter/{name}", values[f"parameter/{name}"])
+        self._header.data.setdefault("added", {})[str(self._builder.n_steps)] = names
+        self._header.say(f"{', '.join(names)} were added to the optimizer before step {self._builder.n_steps}")
+
+    def _say_if_touched(self) -> None:
+        last = self.latest
+        touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
+        if not touched:
+            return
+        step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])
+        known.append(step)
+        if len(known) == 1:
+            self._header.say(
+                f"something other than optimizer.step() changed {', '.join(touched)} before step {step}; a replay that "
+                "starts from the recorded state cannot know that. Record that part as a run of its own."
+            )
+
+    def _see_step(self) -> None:
+        step = self._builder.n_steps
+        shown, twin = self._watch.take(step)
+        self._pending = {**shown, **self._pending}  # what was logged goes first
+        if twin is not None and not self._view.is_skipping():
+            self._builder.twins[step] = twin
+            self._header.describe_twin(step, twin)
+        if self._metric is not None:
+            self._pending["metric"] = np.asarray(self._metric)
+        self._pending |= self._view.quantities(self._watch.unclipped, self._header.say)
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._scaler.stepped = True
+        if self._view.is_skipping():
+            self._skip()
+            return
+        if not self._ready:  # a sentence was said; nothing is known of this step
+            self._drop_step()
+            self.latest = {}
+            return
+        stepped = {name for name, parameter in self._named() if parameter.grad is not None}
+        after = self._view.state()
+        # torch leaves the state of a parameter without a gradient alone; it did nothing, so the step shows nothing.
+        self._pending.update(
+            {key: value for key, value in after.items() if phase_of(key) == "parameter" or name_of(key) in stepped}
+        )
+        self._header.describe_state(self._view)
+        self.latest, self._pending = self._pending, {}
+        self._open, self._ready = True, False
+        self._watch.before_step(self._step)
+
+    def _skip(self) -> None:
+        """Forget a step that a GradScaler left out."""
+        self._header.data.setdefault("skipped", []).append(self._step)
+        self._drop_step()
+
+    def _drop_step(self) -> None:
+        self._pending, self._ready = {}, False
+        self._watch.drop()
+
+    def _hear_metric(self, metric: Any) -> None:
+        self._metric = float(metric)
+
+    def _after_average(self, name: str, tensor: "torch.Tensor") -> None:
+        self.latest[f"average/{name}"] = to_numpy(tensor)

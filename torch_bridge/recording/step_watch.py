@@ -1,0 +1,199 @@
+"""What a training step shows before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch_bridge.recording.backward import BackwardPasses, Pass
+from torch_bridge.recording.batches import Batches
+from torch_bridge.recording.header import Header
+from torch_bridge.recording.hooks import ModuleHook, can_have_hooks, parts_of
+from torch_bridge.recording.optimizer_view import OptimizerView, dense
+from torch_bridge.recording.twins import TwinEvaluation, Twins
+from torch_bridge.trace.trace import Array
+from torch_bridge.translate.tensors import to_numpy
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StepWatch:
+    """Hooks on a model's forward and backward passes.
+
+    Attributes:
+        loss: of the criterion's latest call, for a loss that no backward pass shows.
+        unclipped: the gradients as ``backward()`` left them, by name; None where the script does not change them.
+    """
+
+    def __init__(
+        self,
+        model: "torch.nn.Module",
+        view: OptimizerView,
+        header: Header,
+        guarded: Callable[[Callable[..., Any]], Callable[..., Any]],
+        step: Callable[[], int],
+        *,
+        loader: "torch.utils.data.DataLoader[Any] | None",
+        criterion: "torch.nn.Module | None",
+        clipped: bool,
+        twins: Twins | None,
+    ) -> None:
+        """Attach the hooks.
+
+        Args:
+            model: see `record`.
+            view: of the optimizer.
+            header: is told what cannot be seen.
+            guarded: makes a function into a hook that never raises.
+            step: returns the number of the step under way.
+            loader: see `record`.
+            criterion: likewise.
+            clipped: whether to keep the gradients of each backward pass.
+            twins: which steps are evaluated in float64, or None.
+        """
+        self._view, self._header, self._step = view, header, step
+        self.loss: Array | None = None
+        self.unclipped: dict[str, Array] | None = {} if clipped else None
+        self._whole = False  # was the model called as a whole in this step?
+        self._undo: list[Callable[[], None]] = []
+        self._undo_parts: list[Callable[[], None]] = []
+        self._batches = Batches(loader, header.say) if loader is not None else None
+        self._twins = TwinEvaluation(model, twins, self._named, header.say_no_twin) if twins is not None else None
+        if twins is not None:
+            header.data["twins"] = {"steps": [], "layers": [], "reasons": {}}
+        self._passes = BackwardPasses(
+            lambda: [parameter for _, parameter in self._named()],
+            begins=self._before_backward,
+            passed=self._after_backward,
+            cleared=self._cleared,
+            fail=header.say,
+        )
+        self._attach(model, criterion, guarded)
+
+    def _attach(self, model: Any, criterion: Any, guarded: Callable[..., Any]) -> None:
+        self._undo += [each.close for each in (self._passes, self._batches, self._twins) if each is not None]
+        if can_have_hooks(model):
+            forward = ModuleHook(model, guarded(self._before_forward))
+            self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
+        else:
+            self._header.say(f"{type(model).__name__} is scripted and has no hooks; its calls are not seen")
+        for part in parts_of(model):
+            hook = ModuleHook(part, guarded(self._before_part))
+            self._undo_parts.append(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        if criterion is not None and can_have_hooks(criterion):
+            loss = ModuleHook(criterion, guarded(self._after_criterion))
+            self._undo.append(criterion.register_forward_hook(loss).remove)
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        while self._undo or self._undo_parts:
+            (self._undo or self._undo_parts).pop()()
+
+    def stop(self) -> None:
+        """Leave the float64 evaluation of the step under way."""
+        if self._twins is not None:
+            self._twins.abandon()
+
+    def before_step(self, step: int) -> None:
+        """Hear that a step is over and another begins, or that the run does."""
+        while self._whole and self._undo_parts:
+            self._undo_parts.pop()()
+        self._whole = False
+        if self._twins is not None:
+            self._twins.before_step(step)
+
+    def take(self, step: int) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """Return the step's loss and data, as far as they are known, and its float64 twin; and begin the next.
+
+        Args:
+            step: its number.
+        """
+        shown: dict[str, Array] = {}
+        n_passes, loss = self._passes.count, self._passes.take()
+        if (loss := self.loss if loss is None else loss) is not None:
+            shown["loss"] = loss
+        self.loss = None
+        if self._batches is not None:
+            indices = self._batches.take(n_passes)
+            if indices:
+                shown["data"] = np.concatenate(indices)
+            if len(indices) > 1:
+                self._header.data.setdefault("micro_batches", {})[str(step)] = [len(each) for each in indices]
+        return shown, None if self._twins is None else self._twins.finish(step, n_passes)
+
+    def drop(self) -> None:
+        """Forget what the step has shown."""
+        if self._batches is not None:
+            self._batches.take(self._passes.count)
+        self._passes.drop()
+        self.loss = None
+        self.stop()
+
+    def _named(self) -> "list[tuple[str, torch.nn.Parameter]]":
+        return [(name, parameter) for _, name, parameter in self._view.parameters()]
+
+    def _before_forward(self, args: Any, kwargs: Any) -> None:
+        import torch
+
+        if torch.is_grad_enabled():
+            self._whole = True
+            self._called(args, kwargs, part=False)
+
+    def _before_part(self, args: Any, kwargs: Any) -> None:
+        import torch
+
+        if torch.is_grad_enabled() and not self._whole:
+            self._called(args, kwargs, part=True)
+
+    def _called(self, args: Any, kwargs: Any, part: bool) -> None:
+        if self._batches is not None:
+            self._batches.called((args, kwargs), part)
+        if self._twins is not None:
+            self._twins.before_call(self._step(), self._epoch_begins(), (args, kwargs), self._latest_batch(args), part)
+
+    def _epoch_begins(self) -> bool:
+        if self._batches is None or not self._batches.epoch_began:
+            return False
+        self._batches.epoch_began = False
+        return True
+
+    def _latest_batch(self, args: Any) -> Any:
+        return args if self._batches is None else self._batches.latest
+
+    def _before_backward(self) -> None:
+        if self._twins is not None:
+            self._twins.before_backward([parameter for _, parameter in self._named()])
+
+    def _after_backward(self, done: Pass) -> None:
+        if self._batches is not None:
+            self._batches.passed()
+        if self._twins is not None:
+            self._twins.after_backward(done)
+        if self.unclipped is not None:
+            touched = {id(parameter) for parameter in done.touched}
+            self._keep_gradients(lambda name, parameter: id(parameter) in touched)
+
+    def after_unscaling(self) -> None:
+        """Hear that a GradScaler unscaled the gradients in place."""
+        if self.unclipped:
+            known = set(self.unclipped)
+            self._keep_gradients(lambda name, parameter: name in known)
+
+    def _keep_gradients(self, wanted: Callable[[str, Any], bool]) -> None:
+        assert self.unclipped is not None  # nobody asks without clipped=
+        for name, parameter in self._named():
+            if wanted(name, parameter) and parameter.grad is not None:
+                self.unclipped[name] = to_numpy(dense(parameter.grad))
+
+    def _cleared(self) -> None:
+        if self._batches is not None:
+            self._batches.cleared()
+        if self._twins is not None:
+            self._twins.cleared()
+        if self.unclipped is not None:
+            self.unclipped.clear()
+
+    def _after_criterion(self, inputs: Any, output: "torch.Tensor") -> None:
+        if output.requires_grad:
+            self.loss = to_numpy(output)

@@ -1,0 +1,1 @@
+"""A JAX run through the steps of a recorded one."""

@@ -1,0 +1,37 @@
+"""The quantities of a training step, in the order in which one follows from another."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FIRST = ("data", "forward", "loss", "gradient", "clip", "metric")
+"""What a step has before its optimizer: the examples, outputs of layers, the loss that was differentiated, gradients as
+``backward()`` left them, gradients as they were clipped, and what a ReduceLROnPlateau was last given."""
+
+LAST = ("parameter", "average")
+"""What a step has after its optimizer."""
+
+
+def phases_of(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the phases of a run in causal order: a difference belongs to the first one that shows it.
+
+    Args:
+        header: ``Trace.static``; its ``"quantities"`` are what the optimizer computes, and computes with.
+    """
+    return (*FIRST, *header.get("quantities", ()), *LAST)
+
+
+def causal_order(phases: Sequence[str], keys: Iterable[str]) -> list[str]:
+    """Return the keys of quantities in causal order; unknown phases stand before the parameters."""
+    places = {phase: index for index, phase in enumerate(phases)}
+    unknown = places["parameter"] - 0.5
+    return sorted(keys, key=lambda key: places.get(phase_of(key), unknown))
+
+
+def phase_of(key: str) -> str:
+    """Return the phase of a quantity's key: ``"gradient"`` of ``"gradient/0.weight"``."""
+    return key.partition("/")[0]
+
+
+def name_of(key: str) -> str:
+    """Return the parameter's (or group's) name in a quantity's key; empty for a quantity of the whole run."""
+    return key.partition("/")[2]
