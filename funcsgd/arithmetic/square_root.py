@@ -140,18 +140,41 @@ def sqrt(x: jax.Array, root: SquareRoot) -> jax.Array:
 
     Exactness: bitwise for float32 with the root of the torch that is compared; float64 and the low precisions are
     correctly rounded, which MKL's roots are not everywhere (`rounding`).
+
+    The derivative is that of the exact root, whatever the table, and 0 at 0: an average of squares that never met a
+    gradient does not depend on anything, and infinity times that would be NaN.
     """
-    correct = jax.lax.sqrt(x.astype(compute_dtype(x.dtype)))
-    if root.table is None or correct.dtype != jnp.float32:
-        return correct.astype(x.dtype)
-    wide = x.astype(jnp.float32)
-    bits = jax.lax.bitcast_convert_type(wide, jnp.uint32)
+    wide = x.astype(compute_dtype(x.dtype))
+    correct = jax.lax.sqrt(wide)
+    if root.table is not None and correct.dtype == jnp.float32:
+        correct = _corrected(correct, wide, root.table)
+    return _as_root_of(wide, correct).astype(x.dtype)
+
+
+def _corrected(correct: jax.Array, x: jax.Array, table: jax.Array) -> jax.Array:
+    """Move roots by the corrections that a table has for them."""
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     case = ((((bits >> 23) + 1) & 1) << 23) | (bits & 0x7FFFFF)  # the exponent of 1.0 is 127, an odd number
-    code = (_entries(root.table, case // _PER_WORD) >> (2 * (case % _PER_WORD))) & 3
+    code = (_entries(table, case // _PER_WORD) >> (2 * (case % _PER_WORD))) & 3
     correction = jax.lax.bitcast_convert_type(code << 30, jnp.int32) >> 30
-    regular = (wide > 0) & (wide < jnp.inf)
+    regular = (x > 0) & (x < jnp.inf)
     corrected = jax.lax.bitcast_convert_type(correct, jnp.int32) + jnp.where(regular, correction, 0)
-    return jax.lax.bitcast_convert_type(corrected, jnp.float32).astype(x.dtype)
+    return jax.lax.bitcast_convert_type(corrected, jnp.float32)
+
+
+@jax.custom_jvp
+def _as_root_of(x: jax.Array, root: jax.Array) -> jax.Array:
+    """Return ``root``, with the derivative of the root of ``x``: bits that were set one by one have none."""
+    return root
+
+
+@_as_root_of.defjvp
+def _as_root_of_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    x, _ = primals
+    root = _as_root_of(*primals)
+    return root, tangents[0] * jnp.where(x == 0, 0, 0.5 / jnp.where(x == 0, 1, root))
 
 
 def _entries(table: jax.Array, index: jax.Array) -> Any:

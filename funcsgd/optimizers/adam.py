@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 
 from funcsgd.arithmetic import (
     SquareRoot,
-    UnroundedUpdate,
     addcdiv,
     addcmul,
     as_root,
@@ -28,7 +27,8 @@ from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
 from funcsgd.optimizers.bias_correction import bias_corrections, cast
 from funcsgd.optimizers.held_rate import double_at, hold
-from funcsgd.per_leaf import check_trainable, per_leaf, present, zeros_like
+from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
+from funcsgd.per_leaf import check_trainable, per_leaf, zeros_like
 from funcsgd.stages.weight_decay import add_weight_decay
 
 
@@ -97,15 +97,21 @@ def adam(
         ValueError: at construction, in torch's order and with torch's messages.
 
     Exactness: bitwise for float32 under ``jit`` on an x86-64 CPU with FMA, given equal gradients and torch's root,
-    against torch's for-loop and foreach implementations; complex64 bitwise for finite values. With another root than
-    torch's, `rounding`: on an AMD processor, whose torch has 17 % of the roots one number off, 1.5 % of a first step's
-    parameters differed with ``"correct"``, 9 % after 200 steps. float64 has the correctly rounded root, and is bitwise
-    where torch's is: of random values torch's misses 0.6 % with AVX-512 on Intel's processors, 1.3 % with AVX2, 1.4 %
-    on AMD's. bfloat16, float16 and every rule on GPU and TPU `rounding`. ``fused`` is `rounding`: with ``"correct"``,
-    the root that it has everywhere, 0 of 4,099 parameters differed in 50 steps and 0.07 % after 200.
-    ``capturable``, which torch refuses on a CPU, has another algebra: 44 % of a first step's parameters, 62 % after
-    200. Adam's last operation is a quotient that torch rounds before it is added, so that ``optax.apply_updates`` may
-    stand outside of the ``jit``.
+    against torch's for-loop and foreach implementations; complex64 bitwise for finite values, with coupled weight decay
+    against the for-loop alone, from which torch's foreach then differs. With a root that is not that of the torch
+    compared, or not known, `rounding`. float64 and complex128 have the correctly rounded root, and are bitwise where
+    torch's is: of random values torch's misses 0.6 % with AVX-512 on Intel's processors, 1.3 % with AVX2, 1.4 % on
+    AMD's. bfloat16, float16, ``fused``, ``capturable`` and every rule on GPU and TPU `rounding`.
+
+    Shares of 4,099 parameters that differ after 1 and 200 steps on an AMD processor, gradients over six decades,
+    float16's over one (``python -m benchmarks.shares``): ``"correct"`` in the place of that torch's root, of which 17 %
+    are one number off, 5 % and 16 %; ``fused`` with ``"correct"``, the root that it has everywhere, 0 and 0.02 %;
+    ``capturable``, another algebra, which torch refuses on a CPU, 60 % and 82 %; float64 0.4 % and 2 %; complex128
+    0.7 % and 4 %; bfloat16 0.6 % and 0.3 %; float16 0.3 % and 7 %.
+
+    Adam's last operation is a quotient that torch rounds before it is added, so that ``optax.apply_updates`` may stand
+    outside of the ``jit``. Derivatives with respect to every hyperparameter are those of the rule, those of parameters
+    that never met a gradient 0.
 
     Source: ``torch/optim/adam.py``, ``_single_tensor_adam``, torch 2.13.0.
 
@@ -183,16 +189,7 @@ def step_by_adam(
     ) -> tuple[optax.Updates, AdamState]:
         if decays and params is None:
             raise ValueError("adamw needs the parameters: call tx.update(grads, state, params)")
-        tree: Any = jax.tree.structure(state.exp_avg)
-        grads = tree.flatten_up_to(present(updates))
-
-        def leaves(like: Any) -> list[Any]:
-            return [None] * len(grads) if like is None else tree.flatten_up_to(like)
-
-        ps = leaves(params)
-        averages = [leaves(state.exp_avg), leaves(state.exp_avg_sq), leaves(state.max_exp_avg_sq)]
-        step = state.step + jnp.asarray([g is not None for g in grads], jnp.float32)
-
+        step = state.step + with_gradient(updates, state.exp_avg)
         lr, rate = held.update(state.rate, state.count, extra_args)
         beta1, beta2 = (b if isinstance(b, int | float) else double_at(b, state.count) for b in betas)
         with doubles():
@@ -200,17 +197,13 @@ def step_by_adam(
             decay = 1 - lr * double_at(decoupled_weight_decay, state.count) if decays else None
         corrections = bias_corrections(step, lr, beta1, beta2)
 
-        outs: list[Any] = [None if p is None else -jnp.zeros_like(p) for p in ps]
-        for i, g in enumerate(grads):
-            if g is None:
-                continue
-            old = [average[i] for average in averages]
-            dtype = compute_dtype(old[0].real.dtype)
+        def step_leaf(i: int, p: jax.Array | None, g: jax.Array, *averages: jax.Array | None) -> tuple[Any, ...]:
+            dtype = compute_dtype(g.real.dtype)
             step_size, bias_correction2_sqrt = (cast(correction, dtype)[i] for correction in corrections)
-            outs[i], *new = _single_tensor_adam(
-                ps[i] if decays else None,
-                g.astype(old[0].dtype),
-                *old,
+            out, *moments = _single_tensor_adam(
+                p if decays else None,
+                g,
+                *averages,
                 weight1=cast(weights[0], dtype),
                 beta2=cast(beta2, dtype),
                 weight2=cast(weights[1], dtype),
@@ -220,21 +213,13 @@ def step_by_adam(
                 decay=cast(decay, dtype),
                 root=root,
             )
-            outs[i] = _difference(outs[i], ps[i]) if decays else outs[i]
-            for average, value in zip(averages, new, strict=True):
-                average[i] = value
-        count = optax.safe_increment(state.count)
-        exp_avg, exp_avg_sq, max_exp_avg_sq = map(tree.unflatten, averages)
-        new_state = AdamState(count, rate, step, exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else None)
-        return tree.unflatten(outs), new_state
+            return (replacing(p, out) if decays and p is not None else out), *moments
+
+        old = state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq
+        updates, new = step_leaves(step_leaf, updates, params, old)
+        return updates, AdamState(optax.safe_increment(state.count), rate, step, *new)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _difference(new: jax.Array, param: jax.Array) -> jax.Array | UnroundedUpdate:
-    if new.dtype != param.dtype:  # low precision: the new parameter is float32, and so is the update
-        return new - param.astype(new.dtype)
-    return UnroundedUpdate.replacing(param, new)
 
 
 @per_leaf
@@ -260,6 +245,8 @@ def _adam(
 ) -> tuple[jax.Array | None, ...]:
     """One real leaf, as torch's function goes: the update, or with a decay the new parameter; then the averages."""
     grad = rounded(grad)
+    if param is not None and decay is not None:
+        param = mul(param, decay)
     exp_avg = written(lerp(exp_avg, grad, weight1))
     exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2))
     if max_exp_avg_sq is not None:
@@ -267,8 +254,7 @@ def _adam(
     largest = exp_avg_sq if max_exp_avg_sq is None else max_exp_avg_sq
     denom = div(torch_sqrt(largest, root), bias_correction2_sqrt)
     denom = denom + jnp.asarray(eps, denom.dtype)
-    if param is None or decay is None:
-        update = quotient(exp_avg, denom, value=-step_size)
-    else:
-        update = addcdiv(mul(param, decay).astype(compute_dtype(param.dtype)), exp_avg, denom, value=-step_size)
-    return update, exp_avg, exp_avg_sq, max_exp_avg_sq
+    if param is None:  # p + quotient is torch's addcdiv
+        return quotient(exp_avg, denom, value=-step_size), exp_avg, exp_avg_sq, max_exp_avg_sq
+    param = addcdiv(param.astype(compute_dtype(param.dtype)), exp_avg, denom, value=-step_size)
+    return param, exp_avg, exp_avg_sq, max_exp_avg_sq

@@ -28,10 +28,10 @@ def bias_corrections(
     """
     with doubles():
         step = jnp.maximum(step.astype(jnp.float64), 1)
-        bias_correction1 = 1 - jnp.power(_not_constant(beta1, step), step)
-        bias_correction2 = 1 - jnp.power(_not_constant(beta2, step), step)
+        bias_correction1 = 1 - _power(jnp.asarray(beta1, jnp.float64), step)
+        bias_correction2 = 1 - _power(jnp.asarray(beta2, jnp.float64), step)
         # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
-        return learning_rate / bias_correction1, jnp.power(bias_correction2, _not_constant(0.5, step))
+        return learning_rate / bias_correction1, _power(bias_correction2, _not_constant(0.5, step))
 
 
 def cast(x: ArrayLike | None, dtype: Any) -> Any:
@@ -45,3 +45,20 @@ def cast(x: ArrayLike | None, dtype: Any) -> Any:
 def _not_constant(x: ArrayLike, beside: jax.Array) -> jax.Array:
     """``x`` as an array of which the compiler does not know that its elements are one number."""
     return jnp.where(beside != beside, beside, x)
+
+
+@jax.custom_jvp
+def _power(x: jax.Array, y: jax.Array) -> jax.Array:
+    """``x**y`` of doubles. jax's own derivative of a power makes constants, of float32 where the 64-bit mode is off."""
+    with doubles():
+        return jnp.power(_not_constant(x, y), y)
+
+
+@_power.defjvp
+def _power_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (x, y), (dx, _) = primals, tangents  # y is a number of steps, or 0.5
+    with doubles():
+        slope = y * _power(jnp.broadcast_to(x, y.shape), y - 1)
+        return _power(x, y), jnp.broadcast_to(dx, y.shape) * slope

@@ -13,6 +13,7 @@ import optax
 
 from funcsgd.arithmetic.float64_words import doubles, from_words, rounded_words, to_words
 from funcsgd.hyperparameters import Hyperparameter, value_at
+from funcsgd.per_leaf import with_tangent_of
 
 
 class HeldRateState(NamedTuple):
@@ -62,16 +63,38 @@ def hold(learning_rate: Hyperparameter | optax.GradientTransformation) -> HeldRa
         del extra_args
         if isinstance(learning_rate, int | float):
             return from_words(state.words), state
-        rate = from_words(state.words) if callable(learning_rate) else double_at(learning_rate, count)
-        return rate, HeldRateState(to_words(double_at(learning_rate, optax.safe_increment(count))))
+        following = double_at(learning_rate, optax.safe_increment(count))
+        if not callable(learning_rate):
+            rate = double_at(learning_rate, count)
+        else:  # what stands in the state, where it may have been set by hand
+            rate = from_words(state.words)
+            if isinstance(following, jax.core.Tracer):  # words have no derivative
+                rate = with_tangent_of(rate, double_at(learning_rate, count))
+        return rate, HeldRateState(to_words(following))
 
     return HeldRate(init, update)
 
 
 def double_at(hyperparameter: Hyperparameter, count: jax.Array) -> jax.Array:
-    """Return a hyperparameter's value at update ``count`` as a float64 scalar."""
-    with doubles():
+    """Return a hyperparameter's value at update ``count`` as a float64 scalar.
+
+    What a traced schedule closes over is differentiated as it is calculated in JAX's default dtype: jax's derivatives
+    of float64 operations make constants, which are float32 where the 64-bit mode is off.
+    """
+
+    def double(count: jax.Array) -> jax.Array:
         return jnp.asarray(value_at(hyperparameter, count), jnp.float64).reshape(())
+
+    with doubles():
+        if not callable(hyperparameter) or not isinstance(count, jax.core.Tracer):
+            return double(count)
+        closed, captured = jax.closure_convert(double, count)
+        value: jax.Array = closed(count, *map(jax.lax.stop_gradient, captured))
+    if not captured:
+        return value
+    smooth = jnp.asarray(value_at(hyperparameter, count), float).reshape(())
+    with doubles():
+        return with_tangent_of(value, smooth.astype(jnp.float64))
 
 
 def _hold_stage(stage: optax.GradientTransformation) -> HeldRate:

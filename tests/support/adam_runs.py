@@ -1,16 +1,19 @@
-"""Runs of torch.optim.Adam and AdamW, with the root that this machine's torch has or with another; flags to try."""
+"""Runs of torch.optim.Adam and AdamW, with the root that torch has here or with another; flags to try; ours by hand."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import torch
 
 import funcsgd
 from funcsgd.arithmetic import sqrt
+from tests.support.torch_runs import Leaves, by_step
 
 RULES = {"adam": (funcsgd.adam, torch.optim.Adam), "adamw": (funcsgd.adamw, torch.optim.AdamW)}
 BETAS = ((0.9, 0.999), (0.37, 0.95))
@@ -28,16 +31,40 @@ def name_of(flags: dict[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in flags.items() if value and value != BETAS[0]) or "plain"
 
 
+def applied_by_hand(
+    tx: optax.GradientTransformation,
+    params: Leaves,
+    gradients: Leaves,
+    update: Callable[..., Any] | None = None,
+    before: Callable[[int, Any], Any] = lambda step, state: state,
+) -> tuple[Leaves, Any]:
+    """The parameters after each update, which is applied outside of the jit, and the last state.
+
+    ``before(step, state)`` is the state that an update is given; ``update`` is ``tx.update`` in a jit if it is None.
+    """
+    update = jax.jit(tx.update) if update is None else update
+    p, state = [jnp.asarray(x) for x in params], tx.init(params)
+    after: list[Leaves] = [[] for _ in params]
+    for step, g in enumerate(by_step(gradients)):
+        updates, state = update(g, before(step, state), p)
+        p = optax.apply_updates(p, updates)
+        for kept, leaf in zip(after, p, strict=True):
+            kept.append(np.asarray(leaf))
+    return [np.stack(kept) for kept in after], state
+
+
 @contextmanager
 def root_in_torch(root: funcsgd.arithmetic.SquareRoot) -> Iterator[None]:
-    """torch's for-loop implementation as it is where MKL has another root."""
-    original = torch.Tensor.sqrt
+    """torch's for-loop and foreach implementations as they are where MKL has another root."""
+    single, foreach = torch.Tensor.sqrt, torch._foreach_sqrt
 
     def other(x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(np.array(sqrt(jnp.asarray(x.numpy()), root)))
+        values = x.numpy()
+        return torch.from_numpy(np.sqrt(values) if root.words is None else np.array(sqrt(jnp.asarray(values), root)))
 
     torch.Tensor.sqrt = other  # type: ignore[method-assign]
+    torch._foreach_sqrt = lambda tensors: [other(x) for x in tensors]
     try:
         yield
     finally:
-        torch.Tensor.sqrt = original  # type: ignore[method-assign]
+        torch.Tensor.sqrt, torch._foreach_sqrt = single, foreach  # type: ignore[method-assign]

@@ -1,5 +1,9 @@
 """torch's own database of optimizers: every rule in its valid configurations, and what it has to refuse."""
 
+import contextlib
+import inspect
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,15 +11,42 @@ import torch
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import funcsgd
+from funcsgd.arithmetic import square_root
 from tests.support import drives
-from tests.support.adam_runs import RULES as ADAM_RULES
+from tests.support.adam_runs import root_in_torch
 from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
-RULES = {"sgd": (funcsgd.sgd, torch.optim.SGD), **ADAM_RULES}
-INFO = {name: next(info for info in optim_db if info.optim_cls is theirs) for name, (_, theirs) in RULES.items()}
-CONFIGURATIONS = [(name, entry.desc, entry.kwargs) for name in INFO for entry in INFO[name].optim_inputs_func("cpu")]
-ERRORS = [(name, error) for name in INFO for error in INFO[name].optim_error_inputs_func("cpu", torch.float32)]
+# The next optimizer is a row.
+RULES = {torch.optim.SGD: funcsgd.sgd, torch.optim.Adam: funcsgd.adam, torch.optim.AdamW: funcsgd.adamw}
+INFO = {info.optim_cls: info for info in optim_db if info.optim_cls in RULES}
+every_rule = pytest.mark.parametrize("theirs", RULES, ids=lambda theirs: theirs.__name__)
+
+
+def listed(entries, thorough=lambda entry: False):
+    """(torch's class, entry) for each class and each of its entries, as cases of a test."""
+    return [
+        pytest.param(
+            theirs,
+            entry,
+            id=f"{theirs.__name__}-{desc(entry)}",
+            marks=pytest.mark.thorough if thorough(entry) else (),
+        )
+        for theirs in RULES
+        for entry in entries(INFO[theirs])
+    ]
+
+
+def desc(entry):
+    return entry.desc if hasattr(entry, "desc") else entry.optimizer_error_input.desc
+
+
+CONFIGURATIONS = listed(lambda info: info.optim_inputs_func("cpu"))
+ON_A_GPU = listed(
+    lambda info: [x for x in info.optim_inputs_func("cuda") if "capturable" in x.kwargs],
+    thorough=lambda x: not ("betas" in x.kwargs and x.kwargs["amsgrad"]),
+)
+ERRORS = listed(lambda info: info.optim_error_inputs_func("cpu", torch.float32))
 # An array is a number here, whatever the other beta is, and there is no foreach.
 ABOUT_TENSORS = ("not supported for capturable=False and foreach=True", "betas must be either both floats or both")
 
@@ -31,27 +62,56 @@ def in_jax(value, made):
     return value
 
 
-def test_its_size():
-    assert [sum(name == rule for rule, _, _ in CONFIGURATIONS) for name in RULES] == [9, 5, 5]
-    assert [sum(name == rule for rule, _ in ERRORS) for name in RULES] == [7, 12, 12]
+def built(theirs, options, root):
+    """Our rule with torch's options, and the square root if it takes one."""
+    ours = RULES[theirs]
+    renamed = {"learning_rate" if key == "lr" else key: value for key, value in in_jax(options, {}).items()}
+    return ours(**renamed, **({"sqrt": root} if "sqrt" in inspect.signature(ours).parameters else {}))
 
 
-@pytest.mark.parametrize(("rule", "desc", "options"), CONFIGURATIONS, ids=lambda x: x if isinstance(x, str) else "")
-def test_no_bit_differs(rule, desc, options):
-    ours, theirs = RULES[rule]
+@every_rule
+def test_the_database_knows_every_rule(theirs):
+    for cases, least in ((CONFIGURATIONS, 5), (ERRORS, 7)):
+        assert sum(case.values[0] is theirs for case in cases) >= least
+
+
+def assert_no_bit_differs(theirs, options, dtype="float32", steps=50):
     options = {"lr": 1e-3, **options}
-    params, gradients = random_run(np.float32, ((7,), (64, 33)), steps=50)
-    root = {} if rule == "sgd" else {"sqrt": torch_root()}
-    renamed = {key: value for key, value in options.items() if key != "lr"}
-    rate = jnp.asarray(options["lr"].numpy()) if isinstance(options["lr"], torch.Tensor) else options["lr"]
-    after = drives.by_scan(ours(rate, **renamed, **root), params, gradients)
-    for how in IMPLEMENTATIONS.values():
-        assert differing_bits(after, torch_run(params, by_step(gradients), rule=theirs, **how, **options)) == 0
+    params, gradients = random_run(np.dtype(dtype), ((7,), (64, 33)), steps=steps)
+    root = torch_root() if dtype == "float32" else square_root("correct")
+    with jax.enable_x64(dtype == "float64"):
+        after = drives.by_scan(built(theirs, options, root), params, gradients)
+    with contextlib.nullcontext() if dtype == "float32" else root_in_torch(root):
+        for how in IMPLEMENTATIONS.values():
+            assert differing_bits(after, torch_run(params, by_step(gradients), rule=theirs, **how, **options)) == 0
 
 
-@pytest.mark.parametrize(("rule", "error"), ERRORS, ids=lambda x: x if isinstance(x, str) else "")
-def test_what_torch_refuses_is_refused(rule, error):
-    ours, theirs = RULES[rule]
+@pytest.mark.parametrize(("theirs", "configuration"), CONFIGURATIONS)
+def test_no_bit_differs(theirs, configuration):
+    assert_no_bit_differs(theirs, configuration.kwargs)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("theirs", "configuration"), CONFIGURATIONS)
+def test_no_bit_differs_in_float64(theirs, configuration):
+    """Where torch's root is the correctly rounded one; `tests.funcsgd.optimizers.test_adam_classes` has the other."""
+    assert_no_bit_differs(theirs, configuration.kwargs, "float64")
+
+
+@pytest.mark.parametrize(("theirs", "configuration"), ON_A_GPU)
+def test_tensors_as_hyperparameters_count_as_numbers(theirs, configuration):
+    """What torch lists for GPUs, apart from their arithmetic: tensors of one element, of any shape."""
+    given = {key: value for key, value in configuration.kwargs.items() if key != "capturable"}
+    params, gradients = random_run(np.float32, ((7,),), steps=5)
+    numbers = jax.tree.map(lambda x: x.item() if isinstance(x, torch.Tensor) else x, given)
+    after = drives.by_scan(built(theirs, {"lr": 1e-3, **given}, torch_root()), params, gradients)
+    expected = torch_run(params, by_step(gradients), rule=theirs, **{"lr": 1e-3, **numbers})
+    assert differing_bits(after, expected) == 0
+
+
+@pytest.mark.parametrize(("theirs", "error"), ERRORS)
+def test_what_torch_refuses_is_refused(theirs, error):
+    ours = RULES[theirs]
     assert error.error_on == OptimizerErrorEnum.CONSTRUCTION_ERROR
     given = error.optimizer_error_input
     params = [torch.zeros(1)] if given.params is None else given.params
@@ -67,11 +127,11 @@ def test_what_torch_refuses_is_refused(rule, error):
             funcsgd.from_groups(ours, in_ours, **kwargs)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_groups_with_their_own_options(rule):
-    ours, theirs = RULES[rule]
+@every_rule
+def test_groups_with_their_own_options(theirs):
+    ours = RULES[theirs]
     params, gradients = random_run(np.float32, ((7,), (64, 33), (5,)), steps=20)
-    root = {} if rule == "sgd" else {"sqrt": torch_root()}
+    root = {"sqrt": torch_root()} if "sqrt" in inspect.signature(ours).parameters else {}
 
     def groups(a, b, c):
         return [{"params": [a, c]}, {"params": [b], "lr": 0.3, "weight_decay": 0.2, "maximize": True}]
