@@ -38,8 +38,9 @@ def observing() -> Iterator[Observed]:
 
     Yields:
         A dict that fills up: the quantity's name -> list of trees. `add_weight_decay` shows ``"weight_decay"``, the
-        gradient with the decay; `clip_grad_norm` and `clip_grad_value` show ``"clip"``, the clipped gradient; `observe`
-        shows what it is asked for. Under ``jit`` the trees hold tracers: return them from the same function.
+        gradient with the decay; `adamw` shows ``"decayed_parameter"``, the parameter with it; `clip_grad_norm` and
+        `clip_grad_value` show ``"clip"``, the clipped gradient; `observe` shows what it is asked for.
+        Under ``jit`` the trees hold tracers: return them from the same function.
 
     Exactness: bitwise: a quantity has the bits that the next stage is given.
 
@@ -64,6 +65,11 @@ def observing() -> Iterator[Observed]:
         yield entry[1]
     finally:
         _observers.open.pop()
+
+
+def observed() -> bool:
+    """Return True while somebody is `observing`: what is calculated to be shown alone is left out otherwise."""
+    return bool(_observers.open)
 
 
 def shown(name: str, updates: Tree) -> Tree:

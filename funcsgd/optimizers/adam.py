@@ -25,6 +25,7 @@ from funcsgd.arithmetic import (
 from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
+from funcsgd.observation import observed, shown
 from funcsgd.optimizers.bias_correction import bias_corrections, cast
 from funcsgd.optimizers.held_rate import double_at, hold
 from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
@@ -215,11 +216,22 @@ def step_by_adam(
             )
             return (replacing(p, out) if decays and p is not None else out), *moments
 
+        if decays and observed():
+            shown(
+                "decayed_parameter",
+                jax.tree.map(lambda p: _decayed(p, decay=cast(decay, compute_dtype(p.real.dtype))), params),
+            )
         old = state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq
         updates, new = step_leaves(step_leaf, updates, params, old)
         return updates, AdamState(optax.safe_increment(state.count), rate, step, *new)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _decayed(param: jax.Array, *, decay: jax.Array) -> jax.Array:
+    factor = cast(decay, compute_dtype(param.real.dtype))
+    decayed: jax.Array = by_parts(lambda real: (mul(real, factor),), param)[0]
+    return decayed
 
 
 @per_leaf

@@ -11,8 +11,8 @@ from torch_bridge.judge.ideal import Ideal
 from torch_bridge.judge.least_squares import fitted
 from torch_bridge.trace.trace import Array
 
-_ROUNDS = 6  # of Gauss and Newton
-_STEP = 1e-6  # of a hyperparameter, for its derivative away from torch's value: relative to its unit
+_ROUNDS = 8  # of Gauss and Newton
+_STEP = 1e-3  # of a hyperparameter, for its derivative away from torch's value: at most, relative to its unit
 
 
 class NumberFit:
@@ -59,7 +59,7 @@ class NumberFit:
             if (left := norm(gap)) <= self._rounding:
                 return left
             for key in free:  # far from torch's value its derivative is another
-                columns[key] = (self._at(self._changes | {key: self._changes[key] + _STEP}) - moved) / _STEP
+                columns[key] = self._derivative(key, columns[key])
             sizes = {key: norm(column) or 1.0 for key, column in columns.items()}
             target = gap + sum(change * columns[key] for key, change in self._changes.items())
             changes, _ = fitted(target, columns, sizes, most)
@@ -71,6 +71,14 @@ class NumberFit:
                 return rest
         moved = self._at(self._changes)
         return norm(np.ravel(self._value) - moved) if np.isfinite(moved).all() else rest
+
+    def _derivative(self, key: str, column: Array) -> Array:
+        """The derivative by one hyperparameter at the latest fit, by central differences."""
+        at = self._changes[key]
+        # So far that rounding is far below what changes, and so near that the rule does not bend much on the way.
+        step = min(_STEP * (1 + abs(at)), 0.1 * _STEP * norm(self._value) / (norm(column) or 1.0))
+        up, down = (self._at(self._changes | {key: at + sign * step}) for sign in (1, -1))
+        return np.asarray((up - down) / (2 * step))
 
     def explained(self) -> Array:
         """Return what of the difference the latest fit explains, to first order."""

@@ -124,9 +124,9 @@ class Adapter:
             dtype = str(getattr(number.of(group) if number.option in group else None, "dtype", "torch.float64"))
             if dtype != "torch.float64":
                 return (
-                    f"{number.label} is a tensor of {dtype.removeprefix('torch.')}, in which {self.name} then calculates "
-                    "its step size, where the rule here has float64, as torch has with a number: use a number or a "
-                    "float64 tensor"
+                    f"{number.label} is a tensor of {dtype.removeprefix('torch.')}, in which {self.name} then "
+                    "calculates its step size, where the rule here has float64, as torch has with a number: use a "
+                    "number or a float64 tensor"
                 )
         return ""
 
