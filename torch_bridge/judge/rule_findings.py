@@ -10,6 +10,9 @@ from torch_bridge.judge.ideal import Ideal
 from torch_bridge.judge.number_fit import NumberFit
 from torch_bridge.trace.trace import Array
 
+_SPARE = 10 * SPARE
+"""More than a function's: of ``1 - beta2**t`` in Adam's bias correction three digits are lost in every arithmetic."""
+
 
 @dataclass(frozen=True)
 class RuleFinding:
@@ -81,9 +84,9 @@ def rule_finding(
     size, u, u64 = scale.size, scale.roundoff, unit_roundoff(np.float64)
     own = norm(reference)
     own = own if 0 < own < np.inf else size or 1.0
-    rounding = SPARE * u64 * max(size, own)
+    rounding = _SPARE * u64 * max(size, own)
     rounding = max(rounding, 8 * u * max(size, own)) if scale.rounded else rounding
-    held = 4 * u if u > u64 else SPARE * u
+    held = 4 * u if u > u64 else _SPARE * u
     distance, allowed = norm(gap), rounding
     off: dict[str, float] = {}
     same = distance <= rounding
