@@ -58,8 +58,8 @@ class NumberFit:
             gap = np.ravel(self._value) - moved
             if (left := norm(gap)) <= self._rounding:
                 return left
-            for key in free:  # far from torch's value its derivative is another
-                columns[key] = self._derivative(key, columns[key])
+            if free:  # far from torch's value every derivative is another
+                columns = {key: self._derivative(key, column) for key, column in columns.items()}
             sizes = {key: norm(column) or 1.0 for key, column in columns.items()}
             target = gap + sum(change * columns[key] for key, change in self._changes.items())
             changes, _ = fitted(target, columns, sizes, most)
