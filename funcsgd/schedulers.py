@@ -10,8 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.double import doubles, from_words, rounded_words, to_words
-from funcsgd.learning_rate import scale_by_learning_rate
-from funcsgd.per_leaf import incremented
+from funcsgd.learning_rate import moved
+from funcsgd.per_leaf import present
 from funcsgd.plateau import ReduceLROnPlateau, ReduceLROnPlateauState
 from funcsgd.schedules import Schedule, chained_scheduler
 from funcsgd.schedules.operations import Operations, operations
@@ -131,6 +131,16 @@ def scale_by_schedulers(
         del value
         return state
 
+    @jax.jit  # called eagerly, one dispatch for all that is not a leaf
+    def advanced(state: ScaleBySchedulersState, metric: jax.Array) -> tuple[ScaleBySchedulersState, jax.Array]:
+        """The state for the next update, and the step size of this one."""
+        new = jax.lax.cond(state.count // every > state.epoch, stepped, resting, state, metric)
+        step_size = -new.learning_rate
+        new = new._replace(count=optax.safe_increment(state.count))
+        if not plateaus:  # nothing to wait for: what the next update takes is known
+            new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, metric)
+        return new, step_size
+
     def update(
         updates: optax.Updates,
         state: ScaleBySchedulersState,
@@ -146,15 +156,8 @@ def scale_by_schedulers(
             raise ValueError(
                 "reduce_lr_on_plateau needs the metric: call tx.update(grads, state, params, value=metric)"
             )
-        between_epochs = state.count // every > state.epoch
-        seen = jnp.asarray(0.0 if metric is None else metric)
-        new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
-        step = scale_by_learning_rate(new.learning_rate)
-        moves, _ = step.update(updates, step.init(params), params)
-        new = new._replace(count=incremented(state.count))
-        if not plateaus:  # nothing to wait for: what the next update takes is known
-            new = jax.lax.cond(new.count // every > new.epoch, stepped, resting, new, seen)
-        return moves, new
+        new, step_size = advanced(state, jnp.asarray(0.0 if metric is None else metric))
+        return moved(present(updates), params, step_size), new
 
     return optax.GradientTransformationExtraArgs(init, update)
 
