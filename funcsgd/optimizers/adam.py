@@ -260,8 +260,8 @@ def _adam(
 ) -> tuple[jax.Array | None, ...]:
     """One real leaf, as torch's function goes: the update, or with a decay the new parameter; then the averages."""
     grad = rounded(grad)
-    exp_avg = written(lerp(exp_avg, grad, weight1))
-    exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2))
+    exp_avg = written(lerp(exp_avg, grad, weight1), grad)
+    exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2), grad)
     if max_exp_avg_sq is not None:
         max_exp_avg_sq = written(jnp.maximum(max_exp_avg_sq, exp_avg_sq))
     largest = exp_avg_sq if max_exp_avg_sq is None else max_exp_avg_sq
