@@ -27,7 +27,7 @@ from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.double import doubles
 from funcsgd.held_rate import double_at, hold
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
-from funcsgd.optimizers.bias_correction import bias_corrections, cast
+from funcsgd.optimizers.bias_correction import bias_corrections, cast, corrections_for
 from funcsgd.per_leaf import check_trainable, per_leaf, present, zeros_like
 from funcsgd.weight_decay import add_weight_decay
 
@@ -198,15 +198,15 @@ def step_by_adam(
         with doubles():
             weights: Any = 1 - beta1, 1 - beta2
             decay = 1 - lr * double_at(decoupled_weight_decay, state.count) if decays else None
-        corrections = bias_corrections(step, lr, beta1, beta2)
+        dtypes = [compute_dtype(average.real.dtype) for average in averages[0]]
+        corrections = corrections_for(dtypes, *bias_corrections(step, lr, beta1, beta2))
 
         outs: list[Any] = [None if p is None else -jnp.zeros_like(p) for p in ps]
         for i, g in enumerate(grads):
             if g is None:
                 continue
             old = [average[i] for average in averages]
-            dtype = compute_dtype(old[0].real.dtype)
-            step_size, bias_correction2_sqrt = (cast(correction, dtype)[i] for correction in corrections)
+            dtype = dtypes[i]
             outs[i], *new = _single_tensor_adam(
                 ps[i] if decays else None,
                 g.astype(old[0].dtype),
@@ -214,8 +214,7 @@ def step_by_adam(
                 weight1=cast(weights[0], dtype),
                 beta2=cast(beta2, dtype),
                 weight2=cast(weights[1], dtype),
-                step_size=step_size,
-                bias_correction2_sqrt=bias_correction2_sqrt,
+                corrections=corrections[i],
                 eps=eps,
                 decay=cast(decay, dtype),
                 root=root,
@@ -252,13 +251,13 @@ def _adam(
     weight1: ArrayLike,
     beta2: ArrayLike,
     weight2: ArrayLike,
-    step_size: jax.Array,
-    bias_correction2_sqrt: jax.Array,
+    corrections: jax.Array,
     eps: ArrayLike,
     decay: jax.Array | None,
     root: SquareRoot,
 ) -> tuple[jax.Array | None, ...]:
     """One real leaf, as torch's function goes: the update, or with a decay the new parameter; then the averages."""
+    step_size, bias_correction2_sqrt = corrections[0], corrections[1]
     grad = rounded(grad)
     exp_avg = written(lerp(exp_avg, grad, weight1), grad)
     exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2), grad)
