@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 
+from funcsgd.arithmetic.mode import is_exact
+
 # XLA unrolls a last axis up to SHORT, and since jaxlib 0.12 vectorises over the axis before it. Products and sums are
 # then joined to longer vectors by LLVM, which forgets on the way that they may be fused, except where nothing but
 # additions and multiplications by numbers stands between memory and memory. So there the lightest marks are the best.
@@ -90,17 +92,25 @@ def _apart_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[j
     return _apart(primals[0]), tangents[0]
 
 
-def written(x: jax.Array) -> jax.Array:
+def written(x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
     """Return ``x``, which goes to memory anyway, to be read from there and not to be calculated once more.
 
     A loop that needs ``x`` may calculate it anew instead of waiting for it. Where a compiler then puts both loops into
     one function, as XLA does with small ones, LLVM shares the product of ``x = c + alpha * y`` between them, and a
     product with two uses is not fused into either sum.
 
+    XLA calculates an array anew where its last operation has one array as its operand, as a cast has: the operation is
+    copied into both loops, and then all that is in front of it. The results of `exact_arithmetic` end in a cast. So
+    there the last operation is made a choice between two arrays.
+
     Args:
         x: array of any shape and dtype; part of a state.
+        beside: array of the same dtype and shape that was used to calculate ``x``: where it is NaN, so is ``x``. Not
+            looked at for complex arrays, of whose parts one alone may be NaN, and which end in a sum.
 
     Returns:
         The same.
     """
+    if beside is not None and is_exact() and not jnp.iscomplexobj(x):
+        x = jnp.where(beside != beside, beside, x)
     return jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call, no-any-return]

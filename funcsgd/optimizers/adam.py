@@ -26,7 +26,7 @@ from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
 from funcsgd.observation import observed, shown
-from funcsgd.optimizers.bias_correction import bias_corrections, cast
+from funcsgd.optimizers.bias_correction import bias_corrections, cast, corrections_for
 from funcsgd.optimizers.held_rate import double_at, hold
 from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
 from funcsgd.per_leaf import check_trainable, per_leaf, zeros_like
@@ -196,11 +196,11 @@ def step_by_adam(
         with doubles():
             weights: Any = 1 - beta1, 1 - beta2
             decay = 1 - lr * double_at(decoupled_weight_decay, state.count) if decays else None
-        corrections = bias_corrections(step, lr, beta1, beta2)
+        dtypes = [compute_dtype(average.real.dtype) for average in jax.tree.leaves(state.exp_avg)]
+        corrections = corrections_for(dtypes, *bias_corrections(step, lr, beta1, beta2))
 
         def step_leaf(i: int, p: jax.Array | None, g: jax.Array, *averages: jax.Array | None) -> tuple[Any, ...]:
-            dtype = compute_dtype(g.real.dtype)
-            step_size, bias_correction2_sqrt = (cast(correction, dtype)[i] for correction in corrections)
+            dtype = dtypes[i]
             out, *moments = _single_tensor_adam(
                 p if decays else None,
                 g,
@@ -208,8 +208,7 @@ def step_by_adam(
                 weight1=cast(weights[0], dtype),
                 beta2=cast(beta2, dtype),
                 weight2=cast(weights[1], dtype),
-                step_size=step_size,
-                bias_correction2_sqrt=bias_correction2_sqrt,
+                corrections=corrections[i],
                 eps=eps,
                 decay=cast(decay, dtype),
                 root=root,
@@ -217,10 +216,7 @@ def step_by_adam(
             return (replacing(p, out) if decays and p is not None else out), *moments
 
         if decays and observed():
-            shown(
-                "decayed_parameter",
-                jax.tree.map(lambda p: _decayed(p, decay=cast(decay, compute_dtype(p.real.dtype))), params),
-            )
+            shown("decayed_parameter", jax.tree.map(functools.partial(_decayed, decay=decay), params))
         old = state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq
         updates, new = step_leaves(step_leaf, updates, params, old)
         return updates, AdamState(optax.safe_increment(state.count), rate, step, *new)
@@ -249,18 +245,18 @@ def _adam(
     weight1: ArrayLike,
     beta2: ArrayLike,
     weight2: ArrayLike,
-    step_size: jax.Array,
-    bias_correction2_sqrt: jax.Array,
+    corrections: jax.Array,
     eps: ArrayLike,
     decay: jax.Array | None,
     root: SquareRoot,
 ) -> tuple[jax.Array | None, ...]:
     """One real leaf, as torch's function goes: the update, or with a decay the new parameter; then the averages."""
+    step_size, bias_correction2_sqrt = corrections[0], corrections[1]
     grad = rounded(grad)
     if param is not None and decay is not None:
         param = mul(param, decay)
-    exp_avg = written(lerp(exp_avg, grad, weight1))
-    exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2))
+    exp_avg = written(lerp(exp_avg, grad, weight1), grad)
+    exp_avg_sq = written(addcmul(mul(exp_avg_sq, beta2), grad, grad, value=weight2), grad)
     if max_exp_avg_sq is not None:
         max_exp_avg_sq = written(jnp.maximum(max_exp_avg_sq, exp_avg_sq))
     largest = exp_avg_sq if max_exp_avg_sq is None else max_exp_avg_sq

@@ -1,9 +1,12 @@
 """Adam's bias corrections, calculated as Python calculates them: in float64, with the C library's power."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from funcsgd.arithmetic.float64_words import doubles
@@ -27,11 +30,48 @@ def bias_corrections(
     Exactness: bitwise on a CPU, where XLA calls the same C library for a power as Python does.
     """
     with doubles():
-        step = jnp.maximum(step.astype(jnp.float64), 1)
-        bias_correction1 = 1 - _power(jnp.asarray(beta1, jnp.float64), step)
-        bias_correction2 = 1 - _power(jnp.asarray(beta2, jnp.float64), step)
-        # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
-        return learning_rate / bias_correction1, _power(bias_correction2, _not_constant(0.5, step))
+        both: tuple[jax.Array, jax.Array] = _bias_corrections(step, learning_rate, beta1, beta2)
+    return both
+
+
+@jax.jit  # one dispatch where it is called eagerly
+def _bias_corrections(
+    step: jax.Array, learning_rate: jax.Array, beta1: ArrayLike, beta2: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    step = jnp.maximum(step.astype(jnp.float64), 1)
+    bias_correction1 = 1 - _power(jnp.asarray(beta1, jnp.float64), step)
+    bias_correction2 = 1 - _power(jnp.asarray(beta2, jnp.float64), step)
+    # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
+    return learning_rate / bias_correction1, _power(bias_correction2, _not_constant(0.5, step))
+
+
+def corrections_for(dtypes: Sequence[Any], *corrections: jax.Array) -> list[jax.Array]:
+    """Return for each parameter an array of its corrections, rounded to the dtype that it is calculated in.
+
+    Each is gathered, with indices that are an array: then every parameter is given an array of its own, and those of
+    one shape share their compiled code. A slice would become part of the loop over the parameter, with its place in
+    it, so that 400 parameters compile four times as long.
+
+    Args:
+        dtypes: of each parameter.
+        *corrections: float64 arrays, shape ``(len(dtypes),)``.
+
+    Returns:
+        For each parameter an array of shape ``(len(corrections),)``.
+    """
+    with doubles():
+        arrays: list[jax.Array] = _corrections_for(tuple(dtypes), corrections)
+    return arrays
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _corrections_for(dtypes: tuple[Any, ...], corrections: tuple[jax.Array, ...]) -> list[jax.Array]:
+    rows = {dtype: jnp.stack([cast(x, dtype) for x in corrections], axis=1) for dtype in set(dtypes)}
+    columns = np.arange(len(corrections), dtype=np.int32)
+    return [
+        rows[dtype].at[np.full_like(columns, i), columns].get(mode="promise_in_bounds")
+        for i, dtype in enumerate(dtypes)
+    ]
 
 
 def cast(x: ArrayLike | None, dtype: Any) -> Any:

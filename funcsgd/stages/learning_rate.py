@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from funcsgd.arithmetic import UnroundedUpdate, is_exact, mul, step
 from funcsgd.arithmetic.float64_words import to_words
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, value_at
-from funcsgd.per_leaf import check_trainable, incremented, per_leaf, present
+from funcsgd.per_leaf import check_trainable, per_leaf, present
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -91,23 +91,32 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
         # What stands in the state, unless the learning rate is an array: that belongs to whoever made the rule with it,
         # such as optax.inject_hyperparams, and changes there.
         own = isinstance(learning_rate, int | float) or callable(learning_rate)
-        step_size = -(state if own else state_at(state.count)).learning_rate
-        count = incremented(state.count)
+        step_size, count = _negated_and_counted((state if own else state_at(state.count)).learning_rate, state.count)
         new_state = state._replace(count=count) if own and not callable(learning_rate) else state_at(count)
-
-        # An UnroundedUpdate is added in fewer operations where no jit has taken it apart on its way.
-        move = _step if is_exact() else _compiled_step
-
-        def moved(d: jax.Array | None, p: jax.Array | None) -> jax.Array | UnroundedUpdate | None:
-            if d is None:
-                return None if p is None else -jnp.zeros_like(p)
-            return move(d, p, step_size=step_size)
-
-        if params is None:
-            return jax.tree.map(lambda d: moved(d, None), updates), new_state
-        return jax.tree.map(moved, updates, params, is_leaf=lambda d: d is None), new_state
+        return moved(updates, params, step_size), new_state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@jax.jit
+def _negated_and_counted(learning_rate: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The step size and the count of the next update: one dispatch where they are called eagerly."""
+    return -learning_rate, optax.safe_increment(count)
+
+
+def moved(updates: optax.Updates, params: optax.Params | None, step_size: jax.Array) -> optax.Updates:
+    """Return ``step_size * d`` for every direction, as `scale_by_learning_rate` does; None as it says there."""
+    # An UnroundedUpdate is added in fewer operations where no jit has taken it apart on its way.
+    move = _step if is_exact() else _compiled_step
+
+    def leaf(d: jax.Array | None, p: jax.Array | None = None) -> jax.Array | UnroundedUpdate | None:
+        if d is None:
+            return None if p is None else -jnp.zeros_like(p)
+        return move(d, p, step_size=step_size)
+
+    if params is None:
+        return jax.tree.map(leaf, updates)
+    return jax.tree.map(leaf, updates, params, is_leaf=lambda d: d is None)
 
 
 def _step(d: jax.Array, p: jax.Array | None, *, step_size: ArrayLike) -> jax.Array | UnroundedUpdate:

@@ -128,7 +128,8 @@ def _leaf(
     nothing = -jnp.zeros_like(g)
     old = mul(buffer, _where(on, jnp.where(started, momentum, -0.5), 1.0))
     weight = 1 if undamped else jnp.where(started & on, 1 - dampening, 1.0)
-    new = written(add_to_rounded(old, _where(on, g, nothing), alpha=weight))
+    entering = _where(on, g, nothing)
+    new = written(add_to_rounded(old, entering, alpha=weight), None if undamped else entering)
     ahead = new if always_on else written(jnp.where(on, new, nothing))
     out = add(g, ahead, alpha=momentum) if nesterov else _where(on, new, g)
     if always_on:
@@ -136,10 +137,10 @@ def _leaf(
     # Just above 0 the first buffer is not at rest but g, and the next step goes momentum * g further. So of a buffer
     # that has not started, the tangent is that of momentum * g, and the next step takes it in.
     beta = jnp.asarray(momentum, compute_dtype(buffer.real.dtype))
-    entering = (beta * g).astype(g.dtype)
-    above = g + (entering if nesterov else jnp.where(started, (beta * buffer).astype(g.dtype), buffer))
+    begun = (beta * g).astype(g.dtype)
+    above = g + (begun if nesterov else jnp.where(started, (beta * buffer).astype(g.dtype), buffer))
     out = with_tangent_of(out, jnp.where(on, out, above))
-    return out, with_tangent_of(new, jnp.where(on, new, jnp.where(started, buffer, entering))), started | on
+    return out, with_tangent_of(new, jnp.where(on, new, jnp.where(started, buffer, begun))), started | on
 
 
 def _where(on: jax.Array | bool, x: Any, y: Any) -> Any:

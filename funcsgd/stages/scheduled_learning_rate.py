@@ -10,11 +10,11 @@ import optax
 from jax.typing import ArrayLike
 
 from funcsgd.arithmetic.float64_words import doubles, from_words, rounded_words, to_words
-from funcsgd.per_leaf import incremented
+from funcsgd.per_leaf import present
 from funcsgd.schedules import ChainedScheduler, Schedule
 from funcsgd.schedules.operations import Operations, operations
 from funcsgd.schedules.plateau import ReduceLROnPlateau, ReduceLROnPlateauState
-from funcsgd.stages.learning_rate import scale_by_learning_rate
+from funcsgd.stages.learning_rate import moved
 
 
 class ScaleBySchedulersState(NamedTuple):
@@ -132,6 +132,16 @@ def scale_by_schedulers(
         del value
         return state
 
+    @jax.jit  # called eagerly, one dispatch for all that is not a leaf
+    def advanced(state: ScaleBySchedulersState, metric: jax.Array) -> tuple[ScaleBySchedulersState, jax.Array]:
+        """The state for the next update, and the step size of this one."""
+        new = jax.lax.cond(state.count // every > state.last_epoch, stepped, resting, state, metric)
+        step_size = -new.learning_rate
+        new = new._replace(count=optax.safe_increment(state.count))
+        if not plateaus:  # nothing to wait for: what the next update takes is known
+            new = jax.lax.cond(new.count // every > new.last_epoch, stepped, resting, new, metric)
+        return new, step_size
+
     def update(
         updates: optax.Updates,
         state: ScaleBySchedulersState,
@@ -145,15 +155,8 @@ def scale_by_schedulers(
         metric = value if metric is None else metric
         if metric is None and plateaus:
             raise ValueError("ReduceLROnPlateau needs the metric: call tx.update(grads, state, params, value=metric)")
-        between_epochs = state.count // every > state.last_epoch
-        seen = jnp.asarray(0.0 if metric is None else metric)
-        new = jax.lax.cond(between_epochs, stepped, resting, state, seen)
-        step = scale_by_learning_rate(new.learning_rate)
-        moves, _ = step.update(updates, step.init(params), params)
-        new = new._replace(count=incremented(state.count))
-        if not plateaus:  # nothing to wait for: what the next update takes is known
-            new = jax.lax.cond(new.count // every > new.last_epoch, stepped, resting, new, seen)
-        return moves, new
+        new, step_size = advanced(state, jnp.asarray(0.0 if metric is None else metric))
+        return moved(present(updates), params, step_size), new
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -193,3 +193,30 @@ def test_nnx_models_stay_models():
         optimizer = nnx.Optimizer(model, funcsgd.sgd(0.1), wrt=nnx.Param)
         optimizer.update(model, nnx.grad(lambda model: (model(jnp.ones((1, 3))) ** 2).sum())(model))
     assert model.kernel[...].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("tx", "n_arrays"),
+    [
+        (funcsgd.adam(), 3),
+        (funcsgd.adam(amsgrad=True, weight_decay=0.1), 4),
+        (funcsgd.adamw(), 3),
+        (funcsgd.sgd(0.1, 0.9, dampening=0.5), 2),
+        (funcsgd.sgd(0.1, optax.constant_schedule(0.9)), 2),
+    ],
+    ids=["adam", "amsgrad", "adamw", "dampening", "scheduled momentum"],
+)
+def test_a_state_is_calculated_once(tx, n_arrays):
+    """A loop that calculated it anew would need the old one, which the donated memory no longer holds: a copy."""
+    params = jnp.ones(4096)
+    state = tx.init(params)
+
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    with exact_arithmetic():
+        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile()
+    program = compiled.as_text().split("\nENTRY")[1].splitlines()
+    assert sum("= f32[4096]" in line and " fusion(" in line for line in program) == n_arrays
+    assert not any("= f32[4096]" in line and " copy(" in line for line in program)

@@ -1,6 +1,7 @@
 """adam and adamw are torch's in every bit: flags, drives, roots, hyperparameters of every form, gradients of None."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -413,3 +414,16 @@ def test_what_is_missing_or_unknown_is_said():
         funcsgd.adam(sqrt=0.5)
     with pytest.raises(ValueError, match="does not hold its learning rate as a double"):
         funcsgd.adam(funcsgd.scale_by_learning_rate(0.1)).init(jnp.ones(2))
+
+
+@pytest.mark.parametrize("rule", [funcsgd.adam, funcsgd.adamw])
+def test_leaves_of_one_shape_share_their_compiled_code(rule):
+    """As many different loops for eight leaves as for two: XLA compiles equal ones once."""
+
+    def n_different_loops(n_leaves):
+        tx, params = rule(), [jnp.ones(3)] * n_leaves
+        program = jax.jit(tx.update).lower(params, tx.init(params), params).compile().as_text()
+        bodies = re.findall(r"^%fused[^\n]*\{\n(.*?)^\}", program, re.DOTALL | re.MULTILINE)
+        return len({re.sub(r"%[\w.\-]+|, metadata=\{[^}]*\}", "", body) for body in bodies})
+
+    assert n_different_loops(8) == n_different_loops(2)
