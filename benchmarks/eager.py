@@ -19,7 +19,7 @@ import optax
 
 import funcsgd
 from benchmarks.timing import alternating_medians
-from funcsgd.schedules import exponential_lr
+from funcsgd.schedules import ExponentialLR
 
 RATE = 0.1
 HALVED = optax.exponential_decay(RATE, 5, 0.5, staircase=True)
@@ -33,7 +33,7 @@ PAIRS = {
         optax.chain(DECAYED, optax.sgd(RATE, 0.9, nesterov=True)),
     ),
     "a scheduler in the state": (
-        funcsgd.sgd(funcsgd.scale_by_schedulers([exponential_lr(RATE, gamma=0.5)], n=100, every=5), 0.9),
+        funcsgd.sgd(funcsgd.scale_by_schedulers([ExponentialLR(RATE, gamma=0.5)], n=100, every=5), 0.9),
         optax.sgd(HALVED, 0.9),
     ),
     "clipping by the norm": (funcsgd.clip_grad_norm(1.0), optax.clip_by_global_norm(1.0)),

@@ -224,7 +224,7 @@ def step_by_adam(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _decayed(param: jax.Array, *, decay: jax.Array) -> jax.Array:
+def _decayed(param: jax.Array, *, decay: jax.Array | None) -> jax.Array:
     factor = cast(decay, compute_dtype(param.real.dtype))
     decayed: jax.Array = by_parts(lambda real: (mul(real, factor),), param)[0]
     return decayed

@@ -14,8 +14,8 @@ TARGETS = [[1.0, 0.5, -1.0], [0.0, 1.0, 2.0], [-1.0, 0.3, 0.4], [2.0, -1.0, 0.0]
 HYPERPARAMETERS = {
     "learning_rate": (adam, (0.0, 0.03)),
     "learning_rate beside a decay": (lambda h: adamw(h, weight_decay=0.1), (0.0, 0.03)),
-    "base of a schedule": (lambda h: adamw(funcsgd.schedules.cosine_annealing_lr(h, 5), weight_decay=0.1), (0.0, 0.05)),
-    "gamma": (lambda h: adam(funcsgd.schedules.exponential_lr(0.05, h)), (0.0, 0.7)),
+    "base of a schedule": (lambda h: adamw(funcsgd.schedules.CosineAnnealingLR(h, 5), weight_decay=0.1), (0.0, 0.05)),
+    "gamma": (lambda h: adam(funcsgd.schedules.ExponentialLR(0.05, h)), (0.0, 0.7)),
     "beta1": (lambda h: adam(0.1, betas=(h, 0.9)), (0.0, 0.5)),
     "beta2": (lambda h: adam(0.1, betas=(0.9, h)), (0.7,)),
     "beta2, amsgrad": (lambda h: adamw(0.1, betas=(0.9, h), amsgrad=True), (0.7,)),
