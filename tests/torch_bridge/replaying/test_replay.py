@@ -7,7 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded
+from tests.support.small_run import DATA, loss_fn, make, recorded
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 PHASES = {"loss", "gradient", "weight_decay", "momentum_buffer", "learning_rate", "parameter"}

@@ -6,7 +6,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, Whole, bits, make, metric, train
+from tests.support.torch_recipes import SCHEDULERS, Whole, bits, make, metric, train
 
 
 def there_and_back(name, steps_per_epoch, before, between, after, dtype=torch.float64):
