@@ -11,6 +11,7 @@ from torch_bridge.recording.record import record as record
 from torch_bridge.recording.recorder import Recorder as Recorder
 from torch_bridge.recording.twins import Twins as Twins
 from torch_bridge.replaying.envelope import Envelope as Envelope
+from torch_bridge.replaying.jax_recorder import JaxRecorder as JaxRecorder
 from torch_bridge.replaying.replay import Replay as Replay
 from torch_bridge.replaying.replay import replay as replay
 from torch_bridge.replaying.restore import restore as restore
@@ -31,6 +32,7 @@ __all__ = [
     "Comparison",
     "Envelope",
     "Explanation",
+    "JaxRecorder",
     "Recorder",
     "Replay",
     "Report",
