@@ -24,8 +24,8 @@ from torch_bridge.translate.optim import Translated as Translated
 from torch_bridge.translate.recipe import TorchState as TorchState
 from torch_bridge.translate.recipe import from_torch as from_torch
 from torch_bridge.translate.recipe import to_torch as to_torch
-from torch_bridge.translate.weights import Weights as Weights
-from torch_bridge.translate.weights import linear_weights as linear_weights
+from torch_bridge.weights import Weights as Weights
+from torch_bridge.weights import map_weights as map_weights
 
 __all__ = [
     "Comparison",
@@ -45,7 +45,7 @@ __all__ = [
     "explain",
     "from_torch",
     "init",
-    "linear_weights",
+    "map_weights",
     "random",
     "record",
     "replay",

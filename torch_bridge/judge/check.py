@@ -15,7 +15,7 @@ from torch_bridge.parity.replay import batches_of
 from torch_bridge.parity.restore import restore
 from torch_bridge.parity.steps import Carry, StepFunction
 from torch_bridge.parity.trace import Array, Trace
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 def check(

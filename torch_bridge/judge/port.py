@@ -23,7 +23,7 @@ from torch_bridge.parity.replay import Replay, indices_of
 from torch_bridge.parity.report import compare
 from torch_bridge.parity.steps import Carry, StepFunction
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase, phase_of
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, same_weights
 
 LARGE = 2**28
 """Bytes of a trace from which on the port's own traces hold digests."""

@@ -23,7 +23,7 @@ from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.parity.steps import phases_of
 from torch_bridge.parity.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.states import momentum_buffers, nodes_of, with_averages, with_momentum_buffers
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 _SHOWN = ("clip", "weight_decay", "momentum", "parameter")
 

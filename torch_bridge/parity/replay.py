@@ -16,7 +16,7 @@ from torch_bridge.parity.shaking import shaken
 from torch_bridge.parity.steps import Carry, StepFunction, compiled_step, optax_step
 from torch_bridge.parity.trace import SCALARS, Array, Step, Trace, in_phase, phase_of
 from torch_bridge.translate.states import with_averages, with_momentum_buffers
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, require_same_training, same_weights
 
 Drive: TypeAlias = Literal["update", "resync", "free"]
 """How a replay is driven: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
@@ -51,6 +51,7 @@ class Replay:
         _check(drive, tx, loss_fn, step)
         self._drive = drive
         self._weights = weights or same_weights(in_phase(initial, "parameter"))
+        require_same_training(self._weights)
         self._gives_metric = tx is not None
         if tx is not None:
             params = self._weights.to_jax(in_phase(initial, "parameter"))
@@ -140,7 +141,7 @@ class Replay:
         """Flatten what a step observed: ``phase/name`` -> array in torch's layout."""
         values: dict[str, Array] = {}
         gradients = self._weights.to_torch(observed["gradient"]) if "gradient" in observed else None
-        started = self._weights.to_torch(observed["started"]) if "started" in observed else {}
+        started = self._weights.to_torch(_spread(observed)) if "started" in observed else {}
         for phase, value in observed.items():
             if phase == "started":
                 continue
@@ -152,7 +153,7 @@ class Replay:
             else:
                 for name, array in self._weights.to_torch(value).items():
                     absent = gradients is not None and name not in gradients and phase not in ("parameter", "average")
-                    if not absent and (phase != "momentum" or bool(started.get(name, True))):
+                    if not absent and (phase != "momentum" or bool(np.all(started.get(name, True)))):
                         values[f"{phase}/{name}"] = array
         return values
 
@@ -185,7 +186,7 @@ def replay(
         loss_fn: ``loss_fn(params, batch)`` -> scalar, pure; for the drives `resync` and `free`.
         data: a pytree of arrays with a leading axis of examples, from which the trace's indices take each batch; or
             a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none).
-        weights: how JAX's parameters lie to torch's, see `linear_weights`; None keeps them in a dict by torch's names,
+        weights: how JAX's parameters lie to torch's, see `map_weights`; None keeps them in a dict by torch's names,
             in torch's layout.
         opt_state: the state of ``tx`` to begin with; None takes ``tx.init``. Buffers come from the trace.
         step: in place of ``tx`` and ``loss_fn``, any function ``(state, batch) -> (state, observed)`` that reports
@@ -254,6 +255,13 @@ def batches_of(data: Any) -> Callable[[int, Array | None], Any]:
 def indices_of(recorded: Step) -> Array | None:
     """Return which examples a step saw, int64; None if the trace does not tell."""
     return recorded["data"][recorded["data"] >= 0] if "data" in recorded else None  # -1 pads a shorter batch
+
+
+def _spread(observed: Mapping[str, Any]) -> Any:
+    """Which elements' momentum has started, of one bool for each leaf: the mapping may split and join leaves."""
+    return jax.tree.map(
+        lambda started, x: np.broadcast_to(started, np.shape(x)), observed["started"], observed["momentum"]
+    )
 
 
 def _copies(state: Carry, n: int) -> Carry:
