@@ -18,6 +18,7 @@ from torch_bridge.parity.trace import Array, Trace
 from torch_bridge.parity.twins import Twins
 from torch_bridge.translate.scheduler_progress import as_list
 from torch_bridge.translate.tensors import to_numpy
+from torch_bridge.weights.torch_side import kinds_of
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ class Recorder:
         clip = clipped if isinstance(clipped, Mapping) else None
         named = list(model.named_parameters())
         self._header = Header(self._view, told_recipe(optimizer, scheduler, average, clip, named, steps_per_epoch))
+        self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # what the step under way has shown so far
