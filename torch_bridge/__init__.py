@@ -25,8 +25,8 @@ from torch_bridge.translate.from_torch import from_torch as from_torch
 from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch
 from torch_bridge.translate.to_torch import TorchState as TorchState
 from torch_bridge.translate.to_torch import to_torch as to_torch
-from torch_bridge.translate.weights import Weights as Weights
-from torch_bridge.translate.weights import linear_weights as linear_weights
+from torch_bridge.weights import Weights as Weights
+from torch_bridge.weights import map_weights as map_weights
 
 __all__ = [
     "Comparison",
@@ -47,7 +47,7 @@ __all__ = [
     "explain",
     "from_torch",
     "init",
-    "linear_weights",
+    "map_weights",
     "random",
     "record",
     "replay",

@@ -15,7 +15,7 @@ from torch_bridge.replaying.batches import batches_of
 from torch_bridge.replaying.restore import restore
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Array, Trace
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 def check(

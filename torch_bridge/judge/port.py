@@ -25,7 +25,7 @@ from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, same_weights
 
 LARGE = 2**28
 """Bytes of a trace from which on the port's own traces hold digests."""

@@ -28,7 +28,7 @@ from torch_bridge.translate.optimizers import adapter_named, with_numbers
 from torch_bridge.translate.recipe import Clip
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 class RuleJudge:

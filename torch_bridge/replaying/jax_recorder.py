@@ -14,7 +14,7 @@ from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.trace import Trace
 from torch_bridge.translate.optimizers import adapter_named
 from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, same_weights
 
 
 class JaxRecorder:
@@ -41,7 +41,7 @@ class JaxRecorder:
             like: the recorded PyTorch run; or, where that is on another machine, the class of its optimizer, such as
                 ``"torch.optim.adam.Adam"``, by which states and quantities are named.
             weights: how ``params`` lie to torch's, see `map_weights`; None takes a flat dict by torch's names.
-            digest_every: None keeps every tensor. A number k keeps 128-bit digests, and every k-th tensor, see `record`.
+            digest_every: None keeps every tensor. A number k keeps 128-bit digests and every k-th tensor, see `record`.
         """
         header = dict(like.static) if isinstance(like, Trace) else _header_of(like)
         if weights is None and not isinstance(params, Mapping):

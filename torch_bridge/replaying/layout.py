@@ -11,7 +11,7 @@ import optax
 from torch_bridge.replaying.steps import observed_of
 from torch_bridge.trace.trace import Array, Step, in_phase
 from torch_bridge.translate.states import with_averages, with_torch_state
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 _WHOLE = ("loss", "data")  # quantities of the whole step
 _SCALARS = ("step", "started")  # one number for each parameter
@@ -71,7 +71,7 @@ class Layout:
             for scalar, leaf in zip(structure.flatten_up_to(tree), leaves, strict=True)
         ]
         moved = self.weights.to_torch(jax.tree.unflatten(structure, spread))
-        return {name: np.asarray(array.flat[0]) for name, array in moved.items() if array.size}
+        return {name: np.asarray(np.min(array)) for name, array in moved.items() if array.size}
 
     def with_torchs(self, opt_state: optax.OptState, params: Any, before: Step) -> optax.OptState:
         """Return a state with what torch's optimizer held before a step, and torch's averages.

@@ -17,7 +17,7 @@ from torch_bridge.replaying.steps import Carry, StepFunction, compiled_step, opt
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, require_same_training, same_weights
 
 Drive: TypeAlias = Literal["update", "resync", "free"]
 """How a replay is driven: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
@@ -53,6 +53,7 @@ class Replay:
         _check(drive, tx, loss_fn, step)
         self._drive = drive
         self._weights = weights or same_weights(in_phase(initial, "parameter"))
+        require_same_training(self._weights)
         self._layout = Layout(self._weights, header)
         self._gives_metric = tx is not None
         if tx is not None:
@@ -161,7 +162,7 @@ def replay(
         loss_fn: ``loss_fn(params, batch)`` -> scalar, pure; for the drives `resync` and `free`.
         data: a pytree of arrays with a leading axis of examples, from which the trace's indices take each batch; or
             a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none).
-        weights: how JAX's parameters lie to torch's, see `linear_weights`; None keeps them in a dict by torch's names,
+        weights: how JAX's parameters lie to torch's, see `map_weights`; None keeps them in a dict by torch's names,
             in torch's layout.
         opt_state: the state of ``tx`` to begin with; None takes ``tx.init``. Buffers come from the trace.
         step: in place of ``tx`` and ``loss_fn``, any function ``(state, batch) -> (state, observed)`` that reports

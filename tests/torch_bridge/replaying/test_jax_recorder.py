@@ -80,15 +80,12 @@ def test_plain_adam_in_flaxs_optimizer_is_named_as_torch_names_it():
     optimizer = torch.optim.Adam(original.parameters(), lr=0.01)
     model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     model.kernel[...], model.bias[...] = original.weight.detach().numpy().T, original.bias.detach().numpy()
-    weights = torch_bridge.linear_weights({"dense": nnx.state(model, nnx.Param).to_pure_dict()}, {"": "dense"})
-    weights = torch_bridge.Weights(
-        weights.template, tuple(n.removeprefix(".") for n in weights.names), weights.transposed
-    )
+    weights = torch_bridge.map_weights(original, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     ours = nnx.Optimizer(model, optax.adam(0.01), wrt=nnx.Param)
     x = torch.randn(5, 3)
 
     def pure(state):
-        return {"dense": nnx.to_pure_dict(state)}
+        return nnx.to_pure_dict(state)
 
     def moments(state):
         state = state[0]

@@ -87,7 +87,7 @@ def test_layouts_and_names_are_translated(trace):
         "one": {"kernel": np.zeros((6, 5), np.float32), "bias": np.zeros(5, np.float32)},
         "two": {"kernel": np.zeros((5, 3), np.float32), "bias": np.zeros(3, np.float32)},
     }
-    weights = torch_bridge.linear_weights(params, {"0": "one", "2": "two"})
+    weights = torch_bridge.map_weights(trace, params)
 
     def flax_like(p, batch):
         x, y = batch
