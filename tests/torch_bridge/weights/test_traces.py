@@ -10,7 +10,7 @@ import optax
 import pytest
 import torch
 from flax import nnx
-from tests.torch_bridge.small_run import recorded
+from tests.support.small_run import recorded
 from torch import nn
 
 import funcsgd
