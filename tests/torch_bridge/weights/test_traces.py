@@ -10,11 +10,11 @@ import optax
 import pytest
 import torch
 from flax import nnx
-from tests.support.small_run import recorded
 from torch import nn
 
 import funcsgd
 import torch_bridge
+from tests.support.small_run import recorded
 
 
 def test_names_shapes_and_values_are_enough():
