@@ -1,5 +1,6 @@
 """The commands that compare: exit statuses 0 the same, 1 different, 2 could not compare; text or JSON."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -72,6 +73,34 @@ def test_map(folder):
     assert "first/kernel" in text
     rows = json.loads(invoked("map", folder / "run.trace", f"{PORT}:dense", "--json")[1])
     assert {row["leaf"]: row["tensors"] for row in rows}["second/bias"] == ["2.bias"]
+
+
+def test_port_writes_a_script_that_is_completed_and_checked(folder, tmp_path):
+    script = tmp_path / "port.py"
+    assert invoked("port", folder / "run.trace", "-o", script)[0] == 0
+    assert "'0.weight' (5, 6)" in script.read_text()
+    assert "'1' 'Tanh'" in script.read_text() or "'0' 'Linear'" in script.read_text()
+    status, _, complaint = invoked("port", folder / "run.trace", "-o", script)
+    assert (status, "is there already" in complaint) == (2, True)
+    source = script.read_text().replace("import jax\n", "import jax\nfrom tests.support import small_run\n", 1)
+    first, second = "raise NotImplementedError\n", "return small_run.loss_fn(params, batch)\n"
+    source = source.replace(first, second, 1).replace(first, "return small_run.DATA\n", 1)
+    script.write_text(source)
+    assert invoked("check", folder / "run.trace", script)[0] == 0
+    namespace = {"__name__": "port"}
+    exec(compile(source, str(script), "exec"), namespace)
+    trace = torch_bridge.Trace.load(folder / "run.trace")
+    _, losses = namespace["train"](trace)
+    assert losses == pytest.approx(trace.steps["loss"].tolist(), rel=1e-4)
+
+
+def test_a_name_in_a_trace_is_no_code(folder, tmp_path):
+    trace = torch_bridge.Trace.load(folder / "run.trace")
+    evil = "w\nraise SystemExit('executed')"
+    static = {**trace.static, "shapes": {evil: [1]}, "modules": {evil: evil}}
+    dataclasses.replace(trace, static=static).save(tmp_path / "evil.trace")
+    assert invoked("port", tmp_path / "evil.trace", "-o", tmp_path / "port.py")[0] == 0
+    exec(compile((tmp_path / "port.py").read_text(), "port.py", "exec"), {"__name__": "port"})
 
 
 def test_explain_as_json(folder):
