@@ -172,7 +172,7 @@ def test_the_flag_that_makes_one_the_other(decoupled):
     optimizer = (torch.optim.Adam if decoupled else torch.optim.AdamW)(model.parameters(), lr=0.1, weight_decay=0.1)
     for group in optimizer.param_groups:
         group["decoupled_weight_decay"] = decoupled
-    tx, params, state = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
+    tx = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters()).tx
     with torch_bridge.record(model, optimizer, twins=False) as recorder:
         for _ in range(3):
             optimizer.zero_grad()
