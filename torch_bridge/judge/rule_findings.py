@@ -53,19 +53,19 @@ class Scale:
         size: 2-norm of the terms that make the quantity, from which its rounding follows.
         roundoff: unit roundoff of the type in which the rule holds its constants.
         innocent: hyperparameters that were seen to be torch's, and explain no difference.
-        rounded: torch's value is known as a rounded one alone.
+        rounded: how many units of roundoff one of the two values may be off, where it is known as a rounded one alone.
         shows_in: hyperparameter -> the first phase that a wrong one shows in.
     """
 
     size: float
     roundoff: float
     innocent: frozenset[str]
-    rounded: bool
+    rounded: float
     shows_in: Mapping[str, str] = field(default_factory=dict)
 
 
 def rule_finding(
-    step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale, *, blame: bool = True
+    step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale, *, blame: bool = False
 ) -> RuleFinding:
     """Compare a rule's quantity in float64 with torch's, and fit what differs by changes of the hyperparameters.
 
@@ -85,7 +85,7 @@ def rule_finding(
     own = norm(reference)
     own = own if 0 < own < np.inf else size or 1.0
     rounding = _SPARE * u64 * max(size, own)
-    rounding = max(rounding, 8 * u * max(size, own)) if scale.rounded else rounding
+    rounding = max(rounding, scale.rounded * u * max(size, own))
     held = 4 * u if u > u64 else _SPARE * u
     distance, allowed = norm(gap), rounding
     off: dict[str, float] = {}

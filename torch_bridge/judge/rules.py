@@ -8,7 +8,7 @@ rounding and is no fault; and a constant that is off by more is named, with how 
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ from torch_bridge.translate.recipe import Clip
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
 from torch_bridge.weights import Weights
+
+_COUNTS = ("started", "step")
+_MEMORY = 1000
+_SEEN = 1e-3  # the relative change of a number that a quantity must be able to show, to speak for it
 
 
 class RuleJudge:
@@ -54,8 +58,11 @@ class RuleJudge:
             CannotWiden: the rule has no float64 form.
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
-        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
+        adapter = self._layout.observed.adapter
+        known = torch_state(opt_state, params, adapter)
+        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, *_COUNTS})
+        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
         opt_state = self._layout.with_torchs(opt_state, params, before)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         best: list[RuleFinding] = []
@@ -90,7 +97,7 @@ class Reference:
     roundoffs: Mapping[str, float]
     offsets: Mapping[str, float]  # name -> norm of what the change of a parameter was subtracted from
     innocent: frozenset[str]
-    rounded: bool
+    rounded: float
     shows_in: Mapping[str, str]  # torch's name of a number -> the phase that a wrong one shows in
 
     def scale(self, phase: str, name: str) -> Scale:
@@ -107,6 +114,7 @@ def reference_of(
     *,
     rate_is_torchs: bool = False,
     offset: Mapping[str, Array] | None = None,
+    hidden: bool = False,
 ) -> Reference:
     """Return what torch's recipe makes of a step in float64.
 
@@ -117,6 +125,8 @@ def reference_of(
         gradients: name -> gradient to take; None takes torch's.
         rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
         offset: what the candidate's change was subtracted from: its rounding is in the change.
+        hidden: the candidate keeps what torch's state holds under names of its own: it was not replaced by torch's,
+            and has the rounding of all steps before.
     """
     recorded, recipe = trace.step(step), recorded_recipe(trace.static)
     adapter = adapter_named(recipe.optimizer)
@@ -145,12 +155,14 @@ def reference_of(
         phase: {name: ideal for name, ideal in tree.items() if phase == "parameter" or f"{phase}/{name}" in recorded}
         for phase, tree in ideals.items()
     }
+    # A walk of as many roundings as there were steps; an average forgets those before the last thousand or so.
+    drift = 8 * min(step + 1, _MEMORY) ** 0.5 if hidden else 0.0
     return Reference(
         {"clip": shown, **ideals} if shown else ideals,
         {name: unit_roundoff(value.dtype) for name, value in own.items()},
         {name: norm(value) for name, value in (offset or {}).items()},
         frozenset({"lr"} if rate_is_torchs else ()),
-        bool(rounded),
+        max(8.0 if rounded else 0.0, drift),
         {number.label: number.shows_in if number.option != "lr" else "learning_rate" for number in adapter.numbers},
     )
 
@@ -163,8 +175,24 @@ def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str,
             if name in wide.get(phase, {}) and name in reference.roundoffs:
                 first = all(finding.same for finding in found)  # what comes after it follows from it
                 scale, value = reference.scale(phase, name), wide[phase][name]
-                found.append(rule_finding(step, phase, name, ideal, value, scale, blame=first))
+                finding = rule_finding(step, phase, name, ideal, value, scale)
+                if first and not finding.same:
+                    scale = replace(scale, innocent=scale.innocent | _cleared(reference, found, name))
+                    finding = rule_finding(step, phase, name, ideal, value, scale, blame=True)
+                found.append(finding)
     return found
+
+
+def _cleared(reference: Reference, found: list[RuleFinding], name: str) -> frozenset[str]:
+    """The numbers that an earlier quantity of a parameter shows to be torch's: it moves with them, and agreed."""
+    limits = {finding.phase: finding.limit for finding in found if finding.name == name}
+    cleared = []
+    for label, phase in reference.shows_in.items():
+        if phase in limits and (ideal := reference.ideals[phase][name]).at is not None:
+            moved = norm(ideal.columns().get(label, np.zeros(1)))
+            if moved * _SEEN > limits[phase] * (norm(ideal.value) or 1.0):
+                cleared.append(label)
+    return frozenset(cleared)
 
 
 @functools.lru_cache(maxsize=16)
@@ -184,7 +212,7 @@ def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Calla
             updates, opt_state = rule.update(gradient, opt_state, params, **extra)
         found = {"parameter": changes(params, updates), **shown(seen, params, observed.phases)}
         state = torch_state(opt_state, params, adapter)
-        found |= {key: tree for key, tree in state.items() if key not in ("started", "step")}
+        found |= {key: tree for key, tree in state.items() if key not in _COUNTS}
         if nodes_of(opt_state, AverageState):
             found["average"] = averaged_params(opt_state, optax.apply_updates(params, updates))
         return found

@@ -8,7 +8,6 @@ from torch_bridge.square_root import UnknownRoot, torch_root
 from torch_bridge.translate.clip_grad import clipping_call
 from torch_bridge.translate.lr_scheduler import check_owner, schedules_from_torch, turns_from_torch, watches_metric
 from torch_bridge.translate.optimizers import Adapter, adapter_of
-from torch_bridge.translate.optimizers.registry import class_of
 from torch_bridge.translate.parameters import frozen_parameters, model_order, parameter_names
 from torch_bridge.translate.recipe import AverageCall, Clip, Group, Recipe, Root, Scheduler, Untranslated
 from torch_bridge.translate.scheduler_progress import as_list
@@ -55,7 +54,7 @@ def read_recipe(
     )
     order = tuple(model_order(optimizer, named))
     return Recipe(
-        optimizer=class_of(optimizer),
+        optimizer=adapter.torch_class,
         groups=groups,
         clip=None if clip is None else _kept("clip", lambda: _clip(clip, order)),
         average=None if average is None else _kept(type(average).__name__, lambda: AverageCall(*average_call(average))),

@@ -49,4 +49,6 @@ ADAM = Adapter(
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
     in_double=True,
+    fixed={"decoupled_weight_decay": False},
+    otherwise="torch.optim.adamw.AdamW",
 )

@@ -44,4 +44,6 @@ ADAMW = Adapter(
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
     in_double=True,
+    fixed={"decoupled_weight_decay": True},
+    otherwise="torch.optim.adam.Adam",
 )

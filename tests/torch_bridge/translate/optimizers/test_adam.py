@@ -162,3 +162,32 @@ def test_a_tensor_of_a_narrower_dtype_is_refused_and_recorded_with_a_sentence():
     assert recorder.trace().static["recipe"]["arithmetic"]["untranslated"] == "Adam"
     optimizer.param_groups[0]["lr"] = torch.tensor(0.1, dtype=torch.float64)
     torch_bridge.from_torch(optimizer)
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_the_flag_that_makes_one_the_other(decoupled):
+    """torch keeps the kind of the decay in the groups: ``Adam(decoupled_weight_decay=True)`` is AdamW's arithmetic."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 5)
+    optimizer = (torch.optim.Adam if decoupled else torch.optim.AdamW)(model.parameters(), lr=0.1, weight_decay=0.1)
+    for group in optimizer.param_groups:
+        group["decoupled_weight_decay"] = decoupled
+    tx = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters()).tx
+    with torch_bridge.record(model, optimizer, twins=False) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(7, 6)).square().mean().backward()
+            optimizer.step()
+    trace = recorder.trace()
+    assert torch_bridge.compare(trace, torch_bridge.replay(trace, tx, drive="update")).identical
+    assert torch_bridge.compare(trace, torch_bridge.restore(trace)).identical
+    assert f"funcsgd.{'adamw' if decoupled else 'adam'}(" in torch_bridge.explain(optimizer).funcsgd
+
+
+def test_both_kinds_of_decay_in_one_optimizer_are_refused():
+    model = torch.nn.Linear(6, 5)
+    optimizer = torch.optim.Adam([{"params": [model.weight]}, {"params": [model.bias]}])
+    optimizer.param_groups[0]["decoupled_weight_decay"] = True
+    for refused in (torch_bridge.from_torch, torch_bridge.explain):
+        with pytest.raises(ValueError, match=r"decoupled_weight_decay is True in one parameter group and False in"):
+            refused(optimizer)
