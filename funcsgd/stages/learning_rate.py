@@ -152,8 +152,8 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
     nodes = [node for node in jax.tree.leaves(state, is_leaf=_holds_rate) if _holds_rate(node)]
     if any(_is_scheduled(node) for node in nodes):
         raise ValueError(
-            "optax.inject_hyperparams with a schedule keeps the learning rate of the update before, not of the next: "
-            "give the schedule to funcsgd.sgd itself, whose state holds it, or read state.hyperparams if that is meant"
+            "optax.inject_hyperparams with a schedule keeps the learning rate of the update before, not of the next: give "
+            "the schedule to a rule of funcsgd, whose state holds the next one, or read state.hyperparams for the last one"
         )
     rates = [
         node.learning_rate if hasattr(node, "learning_rate") else node.hyperparams["learning_rate"] for node in nodes
@@ -204,7 +204,9 @@ def set_learning_rate(state: optax.OptState, learning_rate: ArrayLike | Sequence
     if found != len(given) and several:
         raise ValueError(f"the state has {found} learning rates, but {len(given)} are given")
     if any(map(_is_scheduled, leaves)):
-        raise ValueError("optax.inject_hyperparams overwrites it by its schedule: give funcsgd.sgd the schedule itself")
+        raise ValueError(
+            "optax.inject_hyperparams overwrites it by its schedule: give the schedule to a rule of funcsgd"
+        )
     values = iter(given if several else given * found)
     return structure.unflatten([_with_rate(node, next(values)) if _holds_rate(node) else node for node in leaves])
 
@@ -230,6 +232,6 @@ def _with_rate(node: Any, value: ArrayLike) -> Any:
 
 def _no_rate(state: Any) -> str:
     return (
-        f"no learning rate in a state of type {type(state).__name__}: build the optimizer with funcsgd.sgd, "
+        f"no learning rate in a state of type {type(state).__name__}: build the optimizer with a rule of funcsgd, with "
         "funcsgd.scale_by_learning_rate or optax.inject_hyperparams"
     )
