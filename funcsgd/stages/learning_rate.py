@@ -152,8 +152,8 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
     nodes = [node for node in jax.tree.leaves(state, is_leaf=_holds_rate) if _holds_rate(node)]
     if any(_is_scheduled(node) for node in nodes):
         raise ValueError(
-            "optax.inject_hyperparams with a schedule keeps the learning rate of the update before, not of the next: give "
-            "the schedule to a rule of funcsgd, whose state holds the next one, or read state.hyperparams for the last one"
+            "optax.inject_hyperparams with a schedule keeps the learning rate of the update before, not of the next: "
+            "give the schedule to a rule of funcsgd, whose state holds it, or read state.hyperparams if that is meant"
         )
     rates = [
         node.learning_rate if hasattr(node, "learning_rate") else node.hyperparams["learning_rate"] for node in nodes
