@@ -25,8 +25,8 @@ def main() -> None:
     app()
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"torch-bridge {version('funcsgd')}")
         raise typer.Exit
 
@@ -37,7 +37,7 @@ def torch_bridge(
         bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Say whether a JAX port of a PyTorch run is identical, the same function, imprecise or different, and where."""
+    """Report whether a JAX port of a PyTorch run is identical, the same function, imprecise or different, and where."""
 
 
 @app.command()
@@ -49,7 +49,7 @@ def demo(
         "torch-bridge-demo.json"
     ),
 ) -> None:
-    """Train a digits classifier in PyTorch and in JAX, and say whether they are the same function.
+    """Train a digits classifier in PyTorch and in JAX, and report whether they are the same function.
 
     PyTorch runs live if it is installed; otherwise its recorded run is taken. Exit status: 0 if the port is the same
     function, computed as precisely as PyTorch does it; 1 if it is different or imprecise; 2 if they could not be
@@ -82,7 +82,7 @@ def explain(
         int | None, typer.Option(help="How many scheduler.step() the whole run makes; by default as many as recorded.")
     ] = None,
 ) -> None:
-    """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and say what would differ there.
+    """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and what would differ there.
 
     Exit status: 0; 2 if there is no such trace, or it holds no recipe that can be translated.
     """

@@ -13,11 +13,11 @@ from funcsgd.noisy_quadratic.steady_state import convergence_rate, steady_state
 
 
 class Approximation(NamedTuple):
-    """What the lecture says of a rule; or, from `approximation_ratios`, that as a multiple of the truth.
+    """The lecture's values for a rule; or, from `approximation_ratios`, their ratios to the exact ones.
 
     Attributes:
         rate: shape ``(d,)``, the factor by which a step shrinks the expected error. As a ratio it is one of speeds,
-            ``log(approximate rate) / log(exact rate)``: above 1 where the lecture promises too much.
+            ``log(approximate rate) / log(exact rate)``: above 1 where the lecture's rate is too good.
         variance: shape ``(d,)``, of the averaged parameters in the steady state.
         risk: scalar, ``0.5 * sum(h * variance)``.
         overdamped: bool, shape ``(d,)``: whether ``beta < (1 - sqrt(alpha q))**2``, the regime that the lecture names
@@ -31,7 +31,7 @@ class Approximation(NamedTuple):
 
 
 def approximate_steady_state(model: NoisyQuadratic, rule: Rule, batch_size: ArrayLike = 1) -> Approximation:
-    """Return the lecture's approximations for a rule; where techniques meet, the product of their factors.
+    """Return the lecture's approximations for a rule; for several techniques, the product of their factors.
 
     Equation, with ``q = h**-power * (h + weight_decay)``, ``beta`` the momentum and ``gamma`` the average's decay::
 
@@ -95,7 +95,7 @@ def approximation_ratios(model: NoisyQuadratic, rule: Rule, batch_size: ArrayLik
     truth at the end of the overdamped regime, ``x = (1 - sqrt(beta))**2``; right once more at ``(1 - beta)**2 / 2``;
     overstated beyond; and at ``2 (1 - beta)`` it predicts a divergence where there is none.
 
-    The average's variance is exact, but for SGD alone. A long average forgets momentum: as ``gamma`` nears 1 its
+    The average's variance is exact, but for SGD alone. A long average cancels momentum: as ``gamma`` nears 1 its
     variance is ``(1 - gamma) / 2 * c / (B h**2)`` with momentum and without, and the product of both factors overstates
     it by all of ``(1 + beta) / (1 - beta)``. The average's speed is overstated wherever it is slower than what it
     averages. The preconditioner's variance is right for small steps. Weight decay's ``risk`` lacks the shift of the

@@ -23,7 +23,7 @@ class ScaleByLearningRateState(NamedTuple):
             may be set by hand (`set_learning_rate`).
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     learning_rate: jax.Array
 
 
@@ -57,7 +57,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
 
     Differs from ``optax.scale_by_learning_rate`` in: (1) the learning rate can be read from the state, and set there:
     a state keeps its own when it is given to a rule made with another number, as torch's ``load_state_dict`` has it;
-    (2) a Python number meets the parameters' dtype in one cast; (3) low-precision updates in float32; (4) None.
+    (2) a Python number is cast to the parameters' dtype once; (3) low-precision updates in float32; (4) None.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,7 +105,7 @@ def _negated_and_counted(learning_rate: jax.Array, count: jax.Array) -> tuple[ja
 
 
 def moved(updates: optax.Updates, params: optax.Params | None, step_size: jax.Array) -> optax.Updates:
-    """Return ``step_size * d`` for every direction, as `scale_by_learning_rate` does; None as it says there."""
+    """Return ``step_size * d`` for every direction, as `scale_by_learning_rate` does; None stays None."""
     # An UnroundedUpdate is added in fewer operations where no jit has taken it apart on its way.
     move = _step if is_exact() else _compiled_step
 

@@ -91,7 +91,7 @@ def linear_weights(params: Any, layers: Mapping[str, str]) -> Weights:
         {'fc1.bias': (2,), 'fc1.weight': (2, 3)}
     """
     by_path = {path: module for module, path in layers.items()}
-    names, transposed, met = [], [], set()
+    names, transposed, placed = [], [], set()
     for key_path, array in jax.tree_util.tree_leaves_with_path(params):
         path = jax.tree_util.keystr(key_path, simple=True, separator=".").removesuffix(".value")
         layer, _, leaf = path.rpartition(".")
@@ -104,9 +104,9 @@ def linear_weights(params: Any, layers: Mapping[str, str]) -> Weights:
                 "dimensions, and the layout of others is no transpose (flax's nn.Conv has HWIO where torch has "
                 "OIHW); move it by jnp.transpose(weight, (2, 3, 1, 0))"
             )
-        met.add(layer)
+        placed.add(layer)
         names.append(f"{by_path[layer]}.{'weight' if leaf == 'kernel' else 'bias'}")
         transposed.append(leaf == "kernel")
-    if missing := sorted(set(by_path) - met):
+    if missing := sorted(set(by_path) - placed):
         raise ValueError(f"no parameters under {', '.join(missing)}; check the paths on the JAX side")
     return Weights(params, tuple(names), tuple(transposed))
