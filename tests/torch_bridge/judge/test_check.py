@@ -37,7 +37,7 @@ def test_a_correct_port_is_the_same_function(trace, tmp_path):
 def test_the_rule_alone_is_bitwise_and_notes_what_was_not_compared(trace):
     report = torch_bridge.check(trace, SGD)
     assert report.verdict == "bitwise"
-    assert report.notes == ("Loss and gradient were not asked about: there is no loss_fn=.",)
+    assert report.notes == ("Loss and gradient were not compared: there is no loss_fn=.",)
 
 
 def late_fault(params, batch):
