@@ -9,7 +9,7 @@ import torch
 from benchmarks import device
 
 
-def test_without_a_gpu_it_says_what_is_missing():
+def test_without_a_gpu_it_names_what_is_missing():
     if torch.cuda.is_available() and jax.default_backend() == "gpu":
         return
     with pytest.raises(SystemExit, match="--rehearse runs the script on the CPU"):

@@ -1,4 +1,4 @@
-"""What a run is told in numbers, compared at every step: the examples of a batch, rates, factors, metrics."""
+"""A run's inputs in numbers, compared at every step: the examples of a batch, rates, factors, metrics."""
 
 import math
 from collections.abc import Iterator, Sequence

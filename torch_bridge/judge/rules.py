@@ -1,4 +1,4 @@
-"""Update rules in ideal arithmetic: a rule that does not promise bits, judged against torch's in float64.
+"""Update rules in ideal arithmetic: a rule whose bits differ from torch's, compared with it in float64.
 
 From one state and one gradient both rules are evaluated in float64: the recorded recipe by torch's formulas, and the
 candidate widened. What differs is fitted by small changes of the recipe's
@@ -52,7 +52,7 @@ class RuleJudge:
             step: its number.
             opt_state: the candidate's state before it; what it holds of torch's state is replaced by torch's.
             metric: what a rule that watches a metric is given.
-            rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+            rate_is_torchs: the candidate's learning rate equals torch's, and explains no difference.
 
         Raises:
             CannotWiden: the rule has no float64 form.
@@ -96,14 +96,14 @@ class Reference:
     ideals: Mapping[str, Mapping[str, Ideal]]
     roundoffs: Mapping[str, float]
     offsets: Mapping[str, float]  # name -> norm of what the change of a parameter was subtracted from
-    innocent: frozenset[str]
+    matching: frozenset[str]
     rounded: float
     shows_in: Mapping[str, str]  # torch's name of a number -> the phase that a wrong one shows in
 
     def scale(self, phase: str, name: str) -> Scale:
         """Return what is known of a quantity beside its value."""
         size = self.ideals[phase][name].size + (self.offsets.get(name, 0.0) if phase == "parameter" else 0.0)
-        return Scale(size, self.roundoffs[name], self.innocent, self.rounded, self.shows_in)
+        return Scale(size, self.roundoffs[name], self.matching, self.rounded, self.shows_in)
 
 
 def reference_of(
@@ -123,7 +123,7 @@ def reference_of(
         step: the step's number.
         before: torch's state before it.
         gradients: name -> gradient to take; None takes torch's.
-        rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+        rate_is_torchs: the candidate's learning rate equals torch's, and explains no difference.
         offset: what the candidate's change was subtracted from: its rounding is in the change.
         hidden: the candidate keeps what torch's state holds under names of its own: it was not replaced by torch's,
             and has the rounding of all steps before.
@@ -140,8 +140,7 @@ def reference_of(
         largest = float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", options["lr"])), initial=0.0))
         groups.append(IdealGroup(group.names, options, {"lr": largest or 1.0}))
     params, own = in_phase(before, "parameter"), in_phase(recorded, "gradient")
-    # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
-    # alone.
+    # Clipped in a way that was not recorded: what torch made of the gradients is known as rounded values alone.
     rounded = {} if isinstance(recipe.clip, Clip) else in_phase(recorded, "clip")
     taken = rounded or (own if gradients is None else gradients)
     shown = {name: Ideal(np.asarray(value, np.float64), size=norm(value)) for name, value in rounded.items()}
@@ -150,7 +149,7 @@ def reference_of(
         shown = {name: Ideal(value, size=norm(value)) for name, value in taken.items()}
     state = {key: in_phase(before, key) for key in adapter.state}
     ideals = ideal_step(recipe.optimizer, groups, params, state, taken)
-    # What torch itself did not have at this step, such as a buffer without momentum, is not asked.
+    # What torch itself did not have at this step, such as a buffer without momentum, is not compared.
     ideals = {
         phase: {name: ideal for name, ideal in tree.items() if phase == "parameter" or f"{phase}/{name}" in recorded}
         for phase, tree in ideals.items()
@@ -221,5 +220,5 @@ def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Calla
 
 
 def agreement(findings: list[RuleFinding]) -> int:
-    """How many quantities agree before the first that does not."""
+    """The number of quantities that agree before the first that does not."""
     return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))

@@ -77,9 +77,9 @@ def _cause(report: "Report") -> str:
 
 
 def _how_asked(report: "Report") -> str:
-    if not report.asked:
+    if not report.loss_steps:
         return ""
-    steps = "1 step" if len(report.asked) == 1 else f"{len(report.asked)} steps"
+    steps = "1 step" if len(report.loss_steps) == 1 else f"{len(report.loss_steps)} steps"
     furthest = max((f.distance for f in report.functions if f.distance <= f.limit), default=0.0)
     return f": in float64 loss and gradients agree to {furthest:.0e} at {steps}"
 
@@ -97,7 +97,7 @@ def _precision(report: "Report") -> str:
 def _excused(report: "Report") -> str:
     n, held = report.discontinuities, sum(f.held for f in report.functions)
     words = f"; {n} differ at a discontinuity alone" if n else ""
-    return words + (f"; {held} differ by constants that float32 does not tell apart" if held else "")
+    return words + (f"; {held} differ by constants that are equal in float32" if held else "")
 
 
 def _factor(factor: float) -> str:

@@ -24,7 +24,7 @@ class _Batch:
 
 
 class Batches:
-    """Follows a DataLoader, with or without worker processes, and says which of its batches a step used.
+    """Follows a DataLoader, with or without worker processes, and finds which of its batches a step used.
 
     A batch counts as used if the model was given one of its tensors, or a view of one. Where the model is given none of
     them (they were copied to another device, or augmented), the batches drawn since the last step are taken, provided
@@ -41,7 +41,7 @@ class Batches:
 
         Args:
             loader: of the training set.
-            fail: is told in a sentence what cannot be seen.
+            fail: receives a sentence on what cannot be recorded.
         """
         self.epoch_began = False
         self.latest: Any = None
@@ -52,7 +52,7 @@ class Batches:
         self._passed: tuple[list[_Batch], int, int] = ([], 0, 0)
         self._lost = False
         self._queue: deque[Any] = deque()
-        self._undo = [self._hear_sampler(loader), self._hear_iteration(loader)]
+        self._undo = [self._hook_sampler(loader), self._hook_iteration(loader)]
         if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
             self._lose("the loader has in_order=False: its batches come in the order of arrival")
 
@@ -62,7 +62,7 @@ class Batches:
             self._undo.pop()()
 
     def called(self, given: Any, part: bool = False) -> None:
-        """Hear what the model, or a part of it, was called with, in nested containers."""
+        """Note the arguments of a call of the model, or a part of it, in nested containers."""
         self._calls += not part
         tensors = list(tensors_of(given))
         batch = self._match(lambda own: any(own is tensor for tensor in tensors))
@@ -96,11 +96,11 @@ class Batches:
         return [batch.indices for batch in used]
 
     def passed(self) -> None:
-        """Hear that a backward pass is over."""
+        """Note that a backward pass is over."""
         self._passed = (list(self._recent), len(self._used), self._calls)
 
     def cleared(self) -> None:
-        """Hear that what the step did up to its latest backward pass came to nothing."""
+        """Drop what the step used up to its latest backward pass."""
         batches, n_used, n_calls = self._passed
         self._used, self._calls = self._used[n_used:], self._calls - n_calls
         for batch in batches:
@@ -135,11 +135,11 @@ class Batches:
         for old in self._recent[:-_REMEMBERED]:
             old.tensors.clear()
 
-    def _hear_sampler(self, loader: Any) -> Callable[[], None]:
+    def _hook_sampler(self, loader: Any) -> Callable[[], None]:
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         sampler, batches = getattr(loader, name), self
 
-        class Heard:
+        class Followed:
             """The sampler; everything but its iteration is its own."""
 
             def __iter__(self) -> Iterator[Any]:
@@ -153,10 +153,10 @@ class Batches:
                 return getattr(sampler, name)
 
         # A DataLoader forbids setting its samplers after construction, so the instance's dict is written.
-        loader.__dict__[name] = heard = Heard()
+        loader.__dict__[name] = followed = Followed()
 
         def undo() -> None:
-            if loader.__dict__.get(name) is heard:
+            if loader.__dict__.get(name) is followed:
                 loader.__dict__[name] = sampler
 
         return undo
@@ -166,22 +166,22 @@ class Batches:
             queue.append(indices)
             yield indices
 
-    def _hear_iteration(self, loader: Any) -> Callable[[], None]:
+    def _hook_iteration(self, loader: Any) -> Callable[[], None]:
         kind, batches = type(loader), self
 
         def iterate(self: Any) -> Any:
             queue: deque[Any] = deque()
             batches._began(queue)
-            return batches._heard(kind.__iter__(self), queue)
+            return batches._followed(kind.__iter__(self), queue)
 
         return with_methods(loader, {"__iter__": iterate})
 
-    def _heard(self, iterator: Any, queue: deque[Any]) -> Any:
-        """Listen to an iteration: through a class of its own, or where that cannot be, from a generator around it."""
+    def _followed(self, iterator: Any, queue: deque[Any]) -> Any:
+        """Follow an iteration, through a class of its own or, where that is impossible, a generator around it."""
         kind = type(iterator)
 
         def following(self: Any, own: Any = None) -> Any:
-            batches._queue = queue  # a lazy iteration asks the sampler only now
+            batches._queue = queue  # a lazy iteration draws from the sampler only now
             batch = kind.__next__(self)
             batches._gave(batch, queue)
             return batch

@@ -1,4 +1,4 @@
-"""The hooks on a PyTorch run, and the steps that they have seen."""
+"""The hooks on a PyTorch run, and the steps that they recorded."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.recording.header import Header
-from torch_bridge.recording.hooks import hear_average, hear_metric
+from torch_bridge.recording.hooks import on_average, on_metric
 from torch_bridge.recording.optimizer_view import OptimizerView
-from torch_bridge.recording.patch import unheard
+from torch_bridge.recording.patch import without_recording
 from torch_bridge.recording.scaler import ScalerSteps
 from torch_bridge.recording.step_watch import StepWatch
 from torch_bridge.recording.twins import Twins
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Hooks on an optimizer, and the steps they have seen; made by `record`.
+    """Hooks on an optimizer, and the steps they recorded; made by `record`.
 
     Attributes:
         before: parameters and optimizer state as the latest step found them.
@@ -65,7 +65,7 @@ class Recorder:
         self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
-        self._pending: dict[str, Array] = {}  # what the step under way has shown so far
+        self._pending: dict[str, Array] = {}  # quantities of the step under way so far
         self._metric: float | None = None
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}
@@ -89,11 +89,11 @@ class Recorder:
     def _attach(self, model: Any, optimizer: Any, scheduler: Any, average: Any) -> None:
         self._undo.append(self._watch.close)
         if average is not None:
-            self._undo.append(hear_average(average, model, self._guarded(self._after_average)))
+            self._undo.append(on_average(average, model, self._guarded(self._after_average)))
         for each in as_list(scheduler):
             if type(each).__name__ == "ReduceLROnPlateau":
                 self._metric = np.nan  # until one is known
-                self._undo.append(hear_metric(each, self._guarded(self._hear_metric)))
+                self._undo.append(on_metric(each, self._guarded(self._plateau_metric)))
         self._scaler = ScalerSteps(
             optimizer, unscaled=self._guarded(self._watch.after_unscaling), skipped=self._guarded(self._skip)
         )
@@ -102,23 +102,23 @@ class Recorder:
         self._undo.append(optimizer.register_step_post_hook(self._guarded(self._after_step)).remove)
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
-        """A hook that never raises, since the training is the user's, and whose own torch calls nobody notes."""
+        """A hook that never raises, since the training is the user's, and whose own torch calls are not noted."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
-                with unheard():
+                with without_recording():
                     return hook(*args, **kwargs)
             except Exception as error:
                 failure = f"{hook.__name__.strip('_')} could not be recorded"
                 if (failure, str(error)) not in self._failures:
                     self._failures.add((failure, str(error)))
-                    self._header.say(f"{failure} at step {self._step}: {error}")
+                    self._header.note(f"{failure} at step {self._step}: {error}")
                 return None
 
         return guarded
 
     def log(self, *, loss: Any = None, indices: Any = None) -> None:
-        """Tell the recorder what no hook can see; call it before the ``optimizer.step()`` that it belongs to.
+        """Record what no hook can; call it before the ``optimizer.step()`` that it belongs to.
 
         Args:
             loss: the step's loss, a number or a tensor of one element; it goes before the loss that was differentiated.
@@ -178,33 +178,33 @@ class Recorder:
         self._ready = False
         self._close_step()
         if added := self._view.grown():
-            self._hear_of_group(added)
+            self._record_added(added)
         averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
         self.before = self._view.state() | averages
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
         else:
-            self._say_if_touched()
+            self._note_if_touched()
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None:
-            self._see_step()
+            self._record_step()
             self._ready = True
             return None
 
-        def watched() -> Any:  # with a closure the gradients come to be inside step()
+        def watched() -> Any:  # with a closure the gradients are computed inside step()
             loss = closure()
-            self._guarded(self._see_closure)(loss)
+            self._guarded(self._after_closure)(loss)
             return loss
 
         return (args[0],), {"closure": watched}
 
-    def _see_closure(self, loss: Any) -> None:
+    def _after_closure(self, loss: Any) -> None:
         if hasattr(loss, "detach"):
             self._watch.loss = to_numpy(loss)
-        self._see_step()
+        self._record_step()
         self._ready = True
 
-    def _hear_of_group(self, names: list[str]) -> None:
+    def _record_added(self, names: list[str]) -> None:
         self._header.describe(self._view)
         if self._builder.n_steps == 0:
             return
@@ -212,9 +212,9 @@ class Recorder:
         for name in names:
             self._builder.stood_still(f"parameter/{name}", values[f"parameter/{name}"])
         self._header.data.setdefault("added", {})[str(self._builder.n_steps)] = names
-        self._header.say(f"{', '.join(names)} were added to the optimizer before step {self._builder.n_steps}")
+        self._header.note(f"{', '.join(names)} were added to the optimizer before step {self._builder.n_steps}")
 
-    def _say_if_touched(self) -> None:
+    def _note_if_touched(self) -> None:
         last = self.latest
         touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
         if not touched:
@@ -222,12 +222,12 @@ class Recorder:
         step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])
         known.append(step)
         if len(known) == 1:
-            self._header.say(
+            self._header.note(
                 f"something other than optimizer.step() changed {', '.join(touched)} before step {step}; a replay that "
-                "starts from the recorded state cannot know that. Record that part as a run of its own."
+                "starts from the recorded state lacks that change. Record that part as a run of its own."
             )
 
-    def _see_step(self) -> None:
+    def _record_step(self) -> None:
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
@@ -236,20 +236,20 @@ class Recorder:
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
-        self._pending |= self._view.quantities(self._watch.unclipped, self._header.say)
+        self._pending |= self._view.quantities(self._watch.unclipped, self._header.note)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._scaler.stepped = True
         if self._view.is_skipping():
             self._skip()
             return
-        if not self._ready:  # a sentence was said; nothing is known of this step
+        if not self._ready:  # a warning was given; the step is incomplete
             self._drop_step()
             self.latest = {}
             return
         stepped = {name for name, parameter in self._named() if parameter.grad is not None}
         after = self._view.state()
-        # torch leaves the state of a parameter without a gradient alone; it did nothing, so the step shows nothing.
+        # torch does not update the state of a parameter without a gradient, so nothing is recorded of it.
         self._pending.update(
             {key: value for key, value in after.items() if phase_of(key) == "parameter" or name_of(key) in stepped}
         )
@@ -259,7 +259,7 @@ class Recorder:
         self._watch.before_step(self._step)
 
     def _skip(self) -> None:
-        """Forget a step that a GradScaler left out."""
+        """Drop a step that a GradScaler left out."""
         self._header.data.setdefault("skipped", []).append(self._step)
         self._drop_step()
 
@@ -267,7 +267,7 @@ class Recorder:
         self._pending, self._ready = {}, False
         self._watch.drop()
 
-    def _hear_metric(self, metric: Any) -> None:
+    def _plateau_metric(self, metric: Any) -> None:
         self._metric = float(metric)
 
     def _after_average(self, name: str, tensor: "torch.Tensor") -> None:

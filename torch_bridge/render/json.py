@@ -11,7 +11,7 @@ from torch_bridge.files import write_whole
 def write_json(data: Any, path: str | os.PathLike[str]) -> None:
     """Write plain data as JSON; the file appears whole or not at all.
 
-    Infinities and NaN, which JSON does not know, become the strings ``"inf"``, ``"-inf"`` and ``"nan"``.
+    Infinities and NaN, which JSON lacks, become the strings ``"inf"``, ``"-inf"`` and ``"nan"``.
     """
     write_whole(path, (json.dumps(plain(data), indent=2, allow_nan=False) + "\n").encode())
 

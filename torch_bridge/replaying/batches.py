@@ -21,7 +21,7 @@ def batches_of(data: Any) -> Callable[[int, Array | None], Any]:
             )
         if indices is None:
             raise ValueError(
-                "the trace does not say which examples a step saw: record with loader=, or give data= as a function "
+                "the trace does not hold the examples of each step: record with loader=, or give data= as a function "
                 "(step, indices) -> batch"
             )
         return jax.tree.map(lambda array: np.asarray(array)[indices], data)
@@ -30,5 +30,5 @@ def batches_of(data: Any) -> Callable[[int, Array | None], Any]:
 
 
 def indices_of(recorded: Step) -> Array | None:
-    """Return which examples a step saw, int64; None if the trace does not tell."""
+    """Return the indices of a step's examples, int64; None if the trace does not hold them."""
     return recorded["data"][recorded["data"] >= 0] if "data" in recorded else None  # -1 pads a shorter batch

@@ -20,7 +20,7 @@ from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.weights import Weights, require_same_training, same_weights
 
 Drive: TypeAlias = Literal["update", "resync", "free"]
-"""How a replay is driven: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
+"""The drives of a replay: by torch's gradients; from torch's state, anew at each step; or from its start alone."""
 
 DRIVES: tuple[Drive, ...] = get_args(Drive)
 

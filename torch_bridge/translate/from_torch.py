@@ -78,8 +78,8 @@ def from_torch(
         epochs: how many ``scheduler.step()`` the run makes, from its beginning. None looks 10,000 steps ahead, or as
             far as the scheduler's own numbers reach. What lies beyond, or before the present state, is not known: the
             learning rate there is NaN.
-        steps_done: how many ``optimizer.step()`` were made so far, which torch does not keep; None says that the run
-            stands between two epochs.
+        steps_done: how many ``optimizer.step()`` were made so far, which torch does not keep; None if the run stands
+            between two epochs.
         step_schedulers: what the script does with its schedulers at the end of an epoch, if that is not to step each:
             a function of the epoch, from 0, and of the list of schedulers. torch's recipe for SWA is
             ``lambda epoch, schedulers: schedulers[epoch >= swa_start].step()``. For schedulers that are stepped after
@@ -91,7 +91,7 @@ def from_torch(
 
     Raises:
         TypeError: the optimizer has no rule here, or a scheduler alone has no equivalent.
-        ValueError: a parameter stands twice in one group, the rule refuses a hyperparameter, ``clip`` is of
+        ValueError: a parameter stands twice in one group, the rule rejects a hyperparameter, ``clip`` is of
             neither function, ``epochs`` is less than were made, or copies of the schedulers cannot be stepped ahead:
             one cannot be copied, does not make its next step, draws random numbers or watches the learning rate.
 
@@ -109,10 +109,10 @@ def from_torch(
     if isinstance(optimizer, AveragedModel):
         return average_from_torch(optimizer)
     named = list(named_parameters or ())
-    rule_of(adapter_of(optimizer))  # or it is refused, before anything is looked at
+    rule_of(adapter_of(optimizer))  # raises before anything else is read
     recipe = read_recipe(optimizer, None, average, clip=clip, named_parameters=named, steps_per_epoch=steps_per_epoch)
     if recipe.arithmetic is not None:
-        raise recipe.arithmetic.refuse()
+        raise recipe.arithmetic.error()
     if schedulers := as_list(scheduler):
         at = scheduled_numbers(optimizer, schedulers, steps_per_epoch, epochs, steps_done, step_schedulers)
         made = _optimizer(optimizer, recipe, named, at.overrides)

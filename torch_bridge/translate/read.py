@@ -43,7 +43,8 @@ def read_recipe(
         tied: further names of parameters, see `Recipe`.
 
     Returns:
-        A `Recipe`. What has no equivalent here is an `Untranslated` in it: reading refuses nothing.
+        A `Recipe`. What has no equivalent here is an `Untranslated` in it: reading raises for nothing that it cannot
+        translate.
     """
     named, adapter = list(named_parameters or ()), adapter_of(optimizer)
     schedulers = as_list(scheduler)
@@ -64,9 +65,9 @@ def read_recipe(
         root=read_root() if adapter.takes_root else None,
         arithmetic=next(
             (
-                Untranslated(adapter.name, said, "ValueError")
-                for said in map(adapter.narrow, optimizer.param_groups)
-                if said
+                Untranslated(adapter.name, narrowed, "ValueError")
+                for narrowed in map(adapter.narrow, optimizer.param_groups)
+                if narrowed
             ),
             None,
         ),
@@ -115,7 +116,7 @@ def _schedulers(schedulers: "list[LRScheduler]", optimizer: "torch.optim.Optimiz
 
 
 def _kept(name: str, read: Callable[[], Part]) -> Part | Untranslated:
-    """What was read, or that it cannot be."""
+    """The result of reading, or an `Untranslated`."""
     try:
         return read()
     except ValueError as error:

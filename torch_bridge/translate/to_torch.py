@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TorchState(NamedTuple):
-    """What `to_torch` makes: state_dicts, each for the ``load_state_dict`` of the object it is named after.
+    """The result of `to_torch`: state_dicts, each for the ``load_state_dict`` of the object it is named after.
 
     Attributes:
         model: torch name -> tensor; the parameters only, so load it with ``strict=False`` where there are buffers.
@@ -61,9 +61,9 @@ def to_torch(
         scheduler: its scheduler or schedulers, likewise.
         named_parameters: as in `from_torch`.
         steps_per_epoch: as in `from_torch`.
-        value: the metric of the latest epoch, for a ReduceLROnPlateau, if the run stands between two epochs: JAX looks
-            at it in the next update, torch has to have looked by then.
-        steps_done: how many ``optimizer.step()`` the torch side given has made; None asks its scheduler.
+        value: the metric of the latest epoch, for a ReduceLROnPlateau, if the run stands between two epochs: JAX uses
+            it in the next update, torch before that.
+        steps_done: how many ``optimizer.step()`` the torch side given has made; None takes its scheduler's count.
         step_schedulers: as in `from_torch`.
 
     Returns:

@@ -85,7 +85,7 @@ def adam(model):
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-def test_a_scheduler_that_nobody_can_follow(make):
+def test_a_scheduler_that_cannot_be_followed(make):
     trace = same_runs(lambda model: (optimizer := make(model)[0], Odd(optimizer)))
     assert trace.steps["weight_decay_factor/0"].tolist() == [0.01 * step for step in range(8)]
     (untranslated,) = recorded_recipe(trace.static).untranslated
@@ -168,7 +168,7 @@ def test_a_subclass_is_another_optimizer():
     assert trace.state == ("momentum_buffer",)
 
 
-def test_a_run_saved_and_loaded_says_the_same(tmp_path):
+def test_a_run_saved_and_loaded_is_the_same(tmp_path):
     trace = same_runs(lambda model: (Mine(model.parameters()), None))
     trace.save(tmp_path / "run.trace")
     again = torch_bridge.Trace.load(tmp_path / "run.trace")

@@ -184,7 +184,7 @@ def test_what_a_drive_lacks_is_named(trace, options, message):
         torch_bridge.replay(trace, **{"tx": SGD} | options)
 
 
-def test_a_trace_without_indices_asks_for_batches():
+def test_a_trace_without_indices_needs_batches():
     model, optimizer, criterion, loader = make()
     recorder = torch_bridge.record(model, optimizer, criterion=criterion)
     batches = []

@@ -275,7 +275,7 @@ class Argument(LRScheduler):
         (Reaching, "a copy of Reaching set the learning rate of the optimizer itself"),
         (Uncopied, "Uncopied cannot be copied and stepped ahead"),
         (Damped, "Damped changes dampening, and only lr, momentum, weight_decay can be followed"),
-        (Argument, "Argument cannot make its next step .* say so by step_schedulers"),
+        (Argument, "Argument cannot make its next step .* describe that by step_schedulers"),
         (type("Mine", (ReduceLROnPlateau,), {}), "Mine is a ReduceLROnPlateau of your own"),
     ],
 )

@@ -1,4 +1,4 @@
-"""torch's optimizers, an adapter for each, under torch's file names: all that this package knows of a single one."""
+"""torch's optimizers, an adapter for each, under torch's file names: all of this package that is specific to one."""
 
 from torch_bridge.translate.optimizers.adapter import Adapter as Adapter
 from torch_bridge.translate.optimizers.adapter import Nearest as Nearest

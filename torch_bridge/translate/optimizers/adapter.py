@@ -1,4 +1,4 @@
-"""What there is to know of one of torch's optimizers: its numbers, its state, its rule in JAX."""
+"""The description of one of torch's optimizers: its numbers, its state, its rule in JAX."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,12 +93,12 @@ class Adapter:
             that is only recorded.
         shown: what the optimizer is about to compute of a gradient without keeping it, by quantity: from a parameter
             group, a parameter and its gradient.
-        nearest: what a port from memory would write in plain optax: from options, in which a string stands for source
+        nearest: the plain optax code that a port from memory would have: from options, in which a string is source
             of a scheduled one. None where there is nothing of the kind.
         optax_fields: fields of optax's states that hold what a key of `state` does: ``{"trace": "momentum_buffer"}``.
         takes_root: the rule takes torch's square root, see `torch_bridge.torch_root`.
-        in_double: torch calculates with its numbers in Python's floats before they meet an array, so that one in a
-            tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
+        in_double: torch calculates with its numbers in Python's floats before they are combined with an array, so that
+            one in a tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
         fixed: options of torch's that have one value in this arithmetic, and make another of it otherwise.
         otherwise: the class that has the arithmetic of the other values; the adapter of that one is taken where every
             group has them.
@@ -146,7 +146,7 @@ class Adapter:
         return any(bool(group.get(option, value)) != value for option, value in self.fixed.items())
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a torch parameter group says of the arithmetic, as plain numbers; a tensor keeps its value."""
+        """Return the options of a torch parameter group that enter the arithmetic, as plain numbers."""
         found: dict[str, Any] = {}
         for number in self.numbers:
             if number.option in group:

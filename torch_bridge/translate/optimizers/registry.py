@@ -19,10 +19,10 @@ _RATE = Number("learning_rate", "lr")
 
 
 def register(adapter: Adapter) -> None:
-    """Make an optimizer known: recording, replaying, translating and explaining take it from then on.
+    """Register an optimizer's adapter: recording, replaying, translating and explaining use it from then on.
 
     Args:
-        adapter: of a class of your own, say; it takes the place of an earlier one of the same class.
+        adapter: such as one of a class of your own; it replaces an earlier one of the same class.
     """
     _ADAPTERS[adapter.torch_class] = adapter
 

@@ -118,20 +118,20 @@ def test_the_other_weight_decay_is_found():
 
 
 @every_kind
-def test_the_explanation_runs_and_says_what_differs(kind):
+def test_the_explanation_runs_and_names_what_differs(kind):
     trace = run_of(kind, scheduled=True)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
     optimizer = KINDS[kind](model.parameters(), **OPTIONS)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, 20)
-    told = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=20)
-    assert f"the betas of optax.{kind} are constants: the cycling of beta1 is lost" in told.differences
-    assert f"optax.{kind}(" in told.optax
-    namespace = dict(told.functions)
-    exec(told.funcsgd, namespace)
+    explanation = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=20)
+    assert f"the betas of optax.{kind} are constants: the cycling of beta1 is lost" in explanation.differences
+    assert f"optax.{kind}(" in explanation.optax
+    namespace = dict(explanation.functions)
+    exec(explanation.funcsgd, namespace)
     assert torch_bridge.compare(trace, torch_bridge.replay(trace, namespace["tx"], drive="update")).identical
-    namespace = dict(told.functions)
-    exec(told.optax, namespace)
+    namespace = dict(explanation.functions)
+    exec(explanation.optax, namespace)
     replayed = torch_bridge.replay(trace, namespace["tx"], drive="update")
     np.testing.assert_allclose(
         replayed.value("parameter/0.bias", 0), trace.value("parameter/0.bias", 0), rtol=1e-3, atol=1e-6
