@@ -176,7 +176,7 @@ def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str,
                 scale, value = reference.scale(phase, name), wide[phase][name]
                 finding = rule_finding(step, phase, name, ideal, value, scale)
                 if first and not finding.same:
-                    scale = replace(scale, innocent=scale.innocent | _cleared(reference, found, name))
+                    scale = replace(scale, matching=scale.matching | _cleared(reference, found, name))
                     finding = rule_finding(step, phase, name, ideal, value, scale, blame=True)
                 found.append(finding)
     return found

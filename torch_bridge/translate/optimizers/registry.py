@@ -27,6 +27,11 @@ def register(adapter: Adapter) -> None:
     _ADAPTERS[adapter.torch_class] = adapter
 
 
+def known() -> list[str]:
+    """Return the classes that have an adapter."""
+    return list(_ADAPTERS)
+
+
 def class_of(optimizer: "torch.optim.Optimizer") -> str:
     """Return an optimizer's class by module and name. A subclass is another class: it may do anything."""
     return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
