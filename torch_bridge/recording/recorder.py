@@ -234,6 +234,7 @@ class Recorder:
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
+        self._header.say_changed_flags(self._view, step)
         self._pending |= self._view.quantities(self._watch.unclipped, self._header.say)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
