@@ -46,6 +46,7 @@ class Header:
             "numbers": [number.quantity for number in view.adapter.numbers],
         }
         self._recipe = recipe
+        self._changed: set[tuple[int, str]] = set()
         self.describe(view)
 
     def describe(self, view: OptimizerView) -> None:
@@ -62,6 +63,21 @@ class Header:
     def describe_state(self, view: OptimizerView) -> None:
         """Note what the optimizer is known to compute and to hold by now."""
         self.data["quantities"], self.data["state"] = list(view.adapter.quantities), list(view.adapter.state)
+
+    def note_changed_flags(self, view: OptimizerView, step: int) -> None:
+        """Say of hyperparameters that choose a form of the rule if they are not what they were at the beginning."""
+        for index, (known, group) in enumerate(zip(self._recipe.groups, view.optimizer.param_groups, strict=False)):
+            for flag in view.adapter.flags:
+                if (
+                    flag in group
+                    and bool(group[flag]) != known.options.get(flag)
+                    and (index, flag) not in self._changed
+                ):
+                    self._changed.add((index, flag))
+                    self.note(
+                        f"{flag} of group {index} was set to {bool(group[flag])} before step {step}: the recipe in the "
+                        "header has the first value for the whole run. Record that part as a run of its own."
+                    )
 
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""

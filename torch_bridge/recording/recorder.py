@@ -236,6 +236,7 @@ class Recorder:
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
+        self._header.note_changed_flags(self._view, step)
         self._pending |= self._view.quantities(self._watch.unclipped, self._header.note)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+import jax
 import optax
 
 import funcsgd
@@ -92,8 +93,9 @@ def from_torch(
     Raises:
         TypeError: the optimizer has no rule here, or a scheduler alone has no equivalent.
         ValueError: a parameter stands twice in one group, the rule rejects a hyperparameter, ``clip`` is of
-            neither function, ``epochs`` is less than were made, or copies of the schedulers cannot be stepped ahead:
-            one cannot be copied, does not make its next step, draws random numbers or watches the learning rate.
+            neither function, a parameter is wider than JAX's mode allows, ``epochs`` is less than were made, or copies
+            of the schedulers cannot be stepped ahead: one cannot be copied, does not make its next step, draws random
+            numbers or watches the learning rate.
 
     Exactness: bitwise; a learning rate held in a tensor is taken at its value, as torch takes it, and a metric is the
     same number on both sides if it is a float32 or JAX's 64-bit mode is on.
@@ -147,8 +149,19 @@ def _optimizer(
         members = [(name, to_numpy(parameter)) for name, parameter in zip(read.names, group["params"], strict=True)]
         options = with_numbers(read.options, overrides[index] if overrides else {})
         groups.append({"params": members, **options, **more})
+        _check_width(members)
     made = funcsgd.from_groups(rule_of(adapter), groups)
     return Translated(made.tx, made.params, ())
+
+
+def _check_width(members: Sequence[tuple[str, Any]]) -> None:
+    """JAX would narrow such parameters in silence."""
+    for name, value in members:
+        if jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype:
+            raise ValueError(
+                f"parameter {name!r} is {value.dtype}, which JAX makes {jax.dtypes.canonicalize_dtype(value.dtype)} by "
+                'default: set jax.config.update("jax_enable_x64", True) first'
+            )
 
 
 def _with_state_of(

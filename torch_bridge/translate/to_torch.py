@@ -70,14 +70,19 @@ def to_torch(
         `TorchState`.
 
     Raises:
-        KeyError: the optimizer has a parameter that ``params`` lacks.
-        ValueError: the scheduler is further than the JAX run, ``value`` is missing, or the scheduler, stepped to where
-            the run stands, sets another learning rate than the run has.
+        ValueError: the optimizer has a parameter that ``params`` lacks, the scheduler is further than the JAX run,
+            ``value`` is missing, or the scheduler, stepped to where the run stands, sets another learning rate than
+            the run has.
 
     Exactness: bitwise: torch goes on with the bits with which it would have gone on.
     """
     names = parameter_names(optimizer, named_parameters)
     flat = [name for row in names for name in row]
+    if missing := [name for name in flat if name not in params]:
+        raise ValueError(
+            f"the optimizer has a parameter {missing[0]!r}, params have {', '.join(params)}: give to_torch the same "
+            "named_parameters that from_torch was given"
+        )
     found = torch_state(state, params, adapter_of(optimizer))
     started = found.pop("started", {})
     made: dict[str, Any] = optimizer.state_dict()

@@ -103,6 +103,18 @@ def test_a_rate_set_by_hand(make):
     assert torch_bridge.compare(trace, torch_bridge.replay(trace, recorded_rule(trace), drive="update")).identical
 
 
+@pytest.mark.parametrize("make", [sgd, adam])
+@pytest.mark.filterwarnings("ignore:maximize")
+def test_a_flag_set_by_hand_is_said(make):
+    """The recipe has one rule for the run, which goes the other way from there on."""
+
+    def turn(step, model, optimizer):
+        optimizer.param_groups[0]["maximize"] = step >= 3
+
+    (said,) = same_runs(make, turn).static["unseen"]
+    assert said.startswith("maximize of group 0 was set to True before step 3: the recipe")
+
+
 def recorded_rule(trace):
     from torch_bridge.replaying.restore import recorded_rule
 

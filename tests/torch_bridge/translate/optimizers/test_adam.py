@@ -191,3 +191,15 @@ def test_both_kinds_of_decay_in_one_optimizer_are_refused():
     for refused in (torch_bridge.from_torch, torch_bridge.explain):
         with pytest.raises(ValueError, match=r"decoupled_weight_decay is True in one parameter group and False in"):
             refused(optimizer)
+
+
+def test_float64_in_32_bit_mode_is_refused_and_names_must_be_the_same():
+    """JAX would narrow the parameters in silence, and torch would go on from narrowed ones."""
+    model = torch.nn.Linear(6, 5, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"parameter '0' is float64, which JAX makes float32 .*jax_enable_x64"):
+        torch_bridge.from_torch(torch.optim.Adam(model.parameters()))
+    model = torch.nn.Linear(6, 5)
+    optimizer = torch.optim.Adam(model.parameters())
+    _, params, state = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
+    with pytest.raises(ValueError, match=r"a parameter '0', params have weight, bias: .* named_parameters"):
+        torch_bridge.to_torch(params, state, optimizer)
