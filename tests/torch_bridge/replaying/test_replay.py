@@ -194,7 +194,7 @@ def test_a_trace_without_indices_needs_batches():
         optimizer.step()
         batches.append((x.numpy(), y.numpy().astype(np.int32)))
     trace = recorder.trace()
-    with pytest.raises(ValueError, match="which examples a step saw"):
+    with pytest.raises(ValueError, match="does not hold the examples of each step"):
         torch_bridge.replay(trace, SGD, drive="free", loss_fn=loss_fn, data=DATA)
     report = torch_bridge.check(trace, SGD, loss_fn=loss_fn, data=lambda t, _: batches[t])
     assert report.verdict == "same function", report
