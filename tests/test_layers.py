@@ -19,6 +19,7 @@ LAYERS = {
     "torch_bridge": (
         ("files", "random", "square_root"),
         ("init", "data", "trace", "translate"),
+        ("weights",),
         ("recording", "replaying"),
         ("judge",),
         ("render",),

@@ -11,11 +11,11 @@ from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.port import Port
 from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import Report
-from torch_bridge.replaying.replay import batches_of
+from torch_bridge.replaying.batches import batches_of
 from torch_bridge.replaying.restore import restore
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Array, Trace
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 def check(

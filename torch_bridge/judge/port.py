@@ -19,12 +19,13 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
+from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
-from torch_bridge.replaying.replay import Replay, indices_of
+from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, same_weights
 
 LARGE = 2**28
 """Bytes of a trace from which on the port's own traces hold digests."""

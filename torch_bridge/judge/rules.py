@@ -21,14 +21,14 @@ from torch_bridge.judge.ideal import Ideal, IdealGroup, changes, clipped, ideal_
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
-from torch_bridge.replaying.replay import with_state_before
-from torch_bridge.replaying.steps import Observed, observed_of, shown
+from torch_bridge.replaying.layout import Layout
+from torch_bridge.replaying.steps import Observed, shown
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.optimizers import adapter_named, with_numbers
 from torch_bridge.translate.recipe import Clip
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 class RuleJudge:
@@ -36,8 +36,8 @@ class RuleJudge:
 
     def __init__(self, trace: Trace, tx: optax.GradientTransformation, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
-        self._trace, self._weights, self._observed = trace, weights, observed_of(trace.static)
-        self._wide = _programs(tx, self._observed)
+        self._trace, self._weights, self._layout = trace, weights, Layout(weights, trace.static)
+        self._wide = _programs(tx, self._layout.observed)
 
     def judge(
         self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
@@ -56,7 +56,7 @@ class RuleJudge:
         before, recorded = self._trace.before(step), self._trace.step(step)
         reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
-        opt_state = with_state_before(opt_state, params, before, self._observed.adapter, self._weights)
+        opt_state = self._layout.with_torchs(opt_state, params, before)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         best: list[RuleFinding] = []
         refusal: CannotWiden | None = None

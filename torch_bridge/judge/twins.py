@@ -27,7 +27,7 @@ from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 _JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
 _NUDGE = 1e-10

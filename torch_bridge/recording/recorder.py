@@ -21,6 +21,7 @@ from torch_bridge.translate.parameters import tied_parameters
 from torch_bridge.translate.read import read_recipe
 from torch_bridge.translate.scheduler_progress import as_list
 from torch_bridge.translate.tensors import to_numpy
+from torch_bridge.weights.torch_side import kinds_of
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ class Recorder:
             tied=tied_parameters(model),
         )
         self._header = Header(self._view, recipe)
+        self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # quantities of the step under way so far

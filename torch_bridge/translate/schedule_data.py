@@ -18,7 +18,7 @@ class UnknownFunction:
     """
 
     def __init__(self, source: str) -> None:
-        self.source = source
+        self.source = next(iter(source.splitlines()), "")
 
     def __call__(self, *args: Any) -> float:
         """Return NaN: what the function gives was not recorded."""

@@ -103,7 +103,7 @@ def test_what_could_not_run_is_no_divergence(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("torch_bridge.cli.run", fail)
+    monkeypatch.setattr("torch_bridge.cli.demo.run", fail)
     shown = CliRunner().invoke(app, ["demo", "--report", str(tmp_path / "r.json")])
     assert shown.exit_code == 2
     assert str(error) in shown.output

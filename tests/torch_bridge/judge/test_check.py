@@ -9,7 +9,7 @@ import pytest
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import DATA, loss_fn, recorded
+from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
 

@@ -10,7 +10,7 @@ import torch
 import funcsgd
 import torch_bridge
 from tests.support.ports.rules import RECIPES
-from tests.torch_bridge.small_run import recorded
+from tests.support.small_run import recorded
 
 CORRECT = ["momentum, decay", "nesterov, decay", "clip, momentum, decay", "cosine schedule", "warm-up"]
 

@@ -4,7 +4,7 @@ import torch
 
 import torch_bridge
 from tests.support.sampling import one_in
-from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded, train
+from tests.support.small_run import DATA, loss_fn, make, recorded, train
 from torch_bridge.translate.recipe_data import recorded_recipe
 
 OPTIONS = [

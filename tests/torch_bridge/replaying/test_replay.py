@@ -7,7 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded
+from tests.support.small_run import DATA, loss_fn, make, recorded
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 PHASES = {"loss", "gradient", "weight_decay", "momentum_buffer", "learning_rate", "parameter"}
@@ -87,7 +87,7 @@ def test_layouts_and_names_are_translated(trace):
         "one": {"kernel": np.zeros((6, 5), np.float32), "bias": np.zeros(5, np.float32)},
         "two": {"kernel": np.zeros((5, 3), np.float32), "bias": np.zeros(3, np.float32)},
     }
-    weights = torch_bridge.linear_weights(params, {"0": "one", "2": "two"})
+    weights = torch_bridge.map_weights(trace, params)
 
     def flax_like(p, batch):
         x, y = batch

@@ -7,7 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import make, recorded
+from tests.support.small_run import make, recorded
 
 
 def test_what_was_digested_comes_back_in_every_bit(tmp_path):

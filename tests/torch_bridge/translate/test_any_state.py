@@ -24,7 +24,7 @@ from torch.optim.swa_utils import SWALR
 import funcsgd
 import torch_bridge
 from funcsgd import schedules
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS
+from tests.support.torch_recipes import SCHEDULERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

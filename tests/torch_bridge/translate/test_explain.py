@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 import funcsgd
 import torch_bridge
 from tests.support.sampling import one_in
-from tests.torch_bridge.small_run import make as make_run
-from tests.torch_bridge.small_run import train as train_run
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, WHOLE, Whole, bits, metric
+from tests.support.small_run import make as make_run
+from tests.support.small_run import train as train_run
+from tests.support.torch_recipes import SCHEDULERS, WHOLE, Whole, bits, metric
 from torch_bridge.cli import app
 
 RECIPES = [(name, None, None, False) for name in (None, *SCHEDULERS)] + WHOLE

@@ -3,12 +3,10 @@ import jax.numpy as jnp
 import optax
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, Whole, bits, make, metric, train
+from tests.support.torch_recipes import SCHEDULERS, Whole, bits, make, metric, train
 
 
 def there_and_back(name, steps_per_epoch, before, between, after, dtype=torch.float64):
@@ -54,29 +52,6 @@ def there_and_back(name, steps_per_epoch, before, between, after, dtype=torch.fl
 @pytest.mark.parametrize("name", [None, *SCHEDULERS])
 def test_a_run_that_moved_ends_as_the_run_that_stayed(x64, name):
     stayed, moved, rate, moved_rate = there_and_back(name, 3, 7, 6, 5)
-    assert stayed == moved
-    assert rate == moved_rate
-
-
-MOVES = given(
-    st.sampled_from([None, *SCHEDULERS]), st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)
-)
-EXAMPLES = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-
-
-@MOVES
-@settings(max_examples=15, **EXAMPLES)
-def test_at_any_step(x64, name, steps_per_epoch, before, between, after):
-    stayed, moved, rate, moved_rate = there_and_back(name, steps_per_epoch, before, between, after)
-    assert stayed == moved
-    assert rate == moved_rate
-
-
-@pytest.mark.thorough
-@MOVES
-@settings(max_examples=200, **EXAMPLES)
-def test_at_any_step_many_times(x64, name, steps_per_epoch, before, between, after):
-    stayed, moved, rate, moved_rate = there_and_back(name, steps_per_epoch, before, between, after)
     assert stayed == moved
     assert rate == moved_rate
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import torch_bridge
-from tests.torch_bridge.translate.torch_recipes import (
+from tests.support.torch_recipes import (
     AVERAGES,
     CLIPPINGS,
     SCHEDULERS,

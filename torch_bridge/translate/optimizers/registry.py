@@ -27,6 +27,11 @@ def register(adapter: Adapter) -> None:
     _ADAPTERS[adapter.torch_class] = adapter
 
 
+def registered() -> tuple[str, ...]:
+    """Return the classes of torch's optimizers that have an adapter."""
+    return tuple(_ADAPTERS)
+
+
 def class_of(optimizer: "torch.optim.Optimizer") -> str:
     """Return an optimizer's class by module and name. A subclass is another class: it may do anything."""
     return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
