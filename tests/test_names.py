@@ -29,7 +29,7 @@ def optimizer_names():
     """The names of torch's optimizers, of those that have adapters, and of the modules of rules; in lower case."""
     classes = [c for c in vars(torch.optim).values() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
     of_torch = {c.__name__ for c in classes} - {"Optimizer"}
-    adapted = {torch_class.rpartition(".")[2] for torch_class in registry._ADAPTERS}
+    adapted = {torch_class.rpartition(".")[2] for torch_class in registry.registered()}
     modules = {module.name for module in pkgutil.iter_modules(funcsgd.optimizers.__path__)}
     return {name.lower() for name in of_torch | adapted | modules & set(funcsgd.optimizers.__all__)}
 

@@ -24,8 +24,8 @@ def main() -> None:
     app()
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"torch-bridge {version('funcsgd')}")
         raise typer.Exit
 
@@ -40,7 +40,7 @@ def torch_bridge(
 
 
 def leave(reason: str) -> NoReturn:
-    """End with exit status 2: what was asked could not be answered."""
+    """End with exit status 2: the command could not be carried out."""
     typer.echo(f"torch-bridge: {reason}", err=True)
     raise typer.Exit(2)
 

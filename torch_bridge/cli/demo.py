@@ -25,7 +25,7 @@ def demo(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Train a digits classifier in PyTorch and in JAX, and say whether they are the same function.
+    """Train a digits classifier in PyTorch and in JAX, and report whether they are the same function.
 
     PyTorch runs live if it is installed; otherwise its recorded run is taken. Exit status: 0 if the port is the same
     function, computed as precisely as PyTorch does it; 1 if it is different or imprecise; 2 if they could not be

@@ -17,16 +17,16 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and say what would differ there.
+    """Print a recorded recipe in funcsgd code and in the nearest plain optax code, and what would differ there.
 
     Exit status: 0; 2 if there is no such trace, or it holds no recipe that can be translated.
     """
     recorded = load(trace)
     with answering():
         recipe = recorded_recipe(recorded.static)
-        told = explain_recipe(recipe, epochs=epochs or -(-recorded.n_steps // recipe.steps_per_epoch))
-    data = {"funcsgd": told.funcsgd, "optax": told.optax, "differences": list(told.differences)}
+        explanation = explain_recipe(recipe, epochs=epochs or -(-recorded.n_steps // recipe.steps_per_epoch))
+    data = {"funcsgd": explanation.funcsgd, "optax": explanation.optax, "differences": list(explanation.differences)}
     if as_json:
         show("", data, as_json)
     else:
-        typer.echo(told)
+        typer.echo(explanation)

@@ -31,4 +31,4 @@ def port(
         length = epochs or -(-recorded.n_steps // recipe.steps_per_epoch)
         source = port_script(recorded.static, trace=str(trace), name=output.name, epochs=length)
         write_whole(output, source.encode())
-    typer.echo(f"{output}: complete it where it says FILL IN, then torch-bridge check {trace} {output}")
+    typer.echo(f"{output}: complete the lines marked FILL IN, then torch-bridge check {trace} {output}")

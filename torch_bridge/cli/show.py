@@ -45,7 +45,7 @@ def summary(trace: Trace) -> dict[str, Any]:
             data[f"group {index}"] = f"{len(group['names'])} parameters, {options}"
     if trace.twins:
         data["float64 twins at steps"] = ", ".join(map(str, sorted(trace.twins)))
-    for index, sentence in enumerate(static.get("unseen", ())):
+    for index, sentence in enumerate(static.get("not_recorded", ())):
         data[f"note {index}"] = sentence
     rows = []
     for phase in dict.fromkeys(map(phase_of, trace.keys)):

@@ -49,7 +49,7 @@ def _verdict(report: "Report") -> str:
             f"whose relative error is {worst.jax:.1e} in JAX and {worst.torch:.1e} in torch, {_factor(worst.factor)}"
             + (f"; most is lost at {report.line}" if report.line else "")
         )
-    return f"the same function{_how_asked(report)}{_precision(report)}{_excused(report)}"
+    return f"the same function{_evaluations(report)}{_precision(report)}{_excused(report)}"
 
 
 def _different(report: "Report") -> str:
@@ -76,7 +76,7 @@ def _cause(report: "Report") -> str:
     return f"{words} is off by {change:+.2e} relative to torch's"
 
 
-def _how_asked(report: "Report") -> str:
+def _evaluations(report: "Report") -> str:
     if not report.loss_steps:
         return ""
     steps = "1 step" if len(report.loss_steps) == 1 else f"{len(report.loss_steps)} steps"

@@ -12,7 +12,7 @@ from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.replaying.layout import Layout, jax_header
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.trace import Trace
-from torch_bridge.translate.optimizers import adapter_named, known
+from torch_bridge.translate.optimizers import adapter_named, registered
 from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
 from torch_bridge.weights import Weights, same_weights
 
@@ -119,8 +119,8 @@ def _header_of(torch_class: str) -> dict[str, Any]:
     adapter = adapter_named(torch_class)
     if adapter.rule is None:
         raise ValueError(
-            f"like={torch_class!r} is no optimizer that is known here: give the recorded trace, or one of "
-            f"{', '.join(known())}"
+            f"like={torch_class!r} is no optimizer with an adapter here: give the recorded trace, or one of "
+            f"{', '.join(registered())}"
         )
     return {
         "recipe": {"optimizer": torch_class},

@@ -7,7 +7,7 @@ from torch_bridge.translate.explain import explain
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.schedule_data import described
 
-_HEAD = '''"""The JAX port of {trace}, to be completed where it says FILL IN.
+_HEAD = '''"""The JAX port of {trace}, to be completed in the lines marked FILL IN.
 
 Then: torch-bridge check {trace} {name}
 """
@@ -75,12 +75,14 @@ def port_script(header: Mapping[str, Any], *, trace: str, name: str, epochs: int
         ValueError: the trace holds no recipe.
     """
     recipe = recorded_recipe(header)
-    told = explain(recipe, epochs=epochs)
+    explanation = explain(recipe, epochs=epochs)
     needed = ["import jax", "import jax.numpy as jnp", "import optax", "import torch_bridge"]
-    lines = told.funcsgd.splitlines()
+    lines = explanation.funcsgd.splitlines()
     imports = [line for line in lines if line.startswith(("import ", "from "))]
     rest = "\n".join(line for line in lines if line not in imports).strip()
-    functions = "".join(f"{key} = None  # FILL IN: {described(what)!r}\n" for key, what in told.functions.items())
+    functions = "".join(
+        f"{key} = None  # FILL IN: {described(what)!r}\n" for key, what in explanation.functions.items()
+    )
     modules = header.get("modules") or {}
     layers = "Layers: " + ", ".join(f"{module!r} {kind!r}" for module, kind in modules.items())
     # repr, since a name in a trace may hold anything, a line break too
@@ -89,7 +91,7 @@ def port_script(header: Mapping[str, Any], *, trace: str, name: str, epochs: int
         layers=layers if modules else "Layers: not recorded",
         parameters=parameters,
         trace=trace,
-        value=", value=loss" if "value=" in told.funcsgd else "",
+        value=", value=loss" if "value=" in explanation.funcsgd else "",
     )
     head = _HEAD.format(trace=trace, name=name)
     return "\n".join([head, *sorted({*imports, *needed}), "", functions + rest, ""]) + body

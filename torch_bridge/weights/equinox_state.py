@@ -51,7 +51,7 @@ def statistics_of(tree: Any) -> tuple[dict[int, tuple[str, ...]], dict[int, tupl
 
 
 def _zero(value: Any) -> Any:
-    """0, or False, of the same type; equinox refuses a counter that is weakly typed where the old one was not."""
+    """0, or False, of the same type; equinox rejects a counter that is weakly typed where the old one was not."""
     if value.dtype == bool or isinstance(value, jax.ShapeDtypeStruct):
         return jnp.zeros(value.shape, value.dtype)
     return value * 0

@@ -83,8 +83,8 @@ def numbered_by_linen(name: str) -> bool:
     """Return True for linen's own name of a layer, such as ``Dense_0``.
 
     linen counts constructions, not calls: of ``Dense(8)(relu(Dense(8)(x)))`` the outer one, which is applied last, is
-    ``Dense_0``. So these numbers do not tell the order of the layers of one module. The user's own modules, which are
-    mostly made in loops, are taken in order.
+    ``Dense_0``. So these numbers do not determine the order of the layers of one module. The user's own modules, which
+    are mostly made in loops, are taken in order.
     """
     automatic = AUTOMATIC.fullmatch(name)
     return automatic is not None and automatic[1] in JAX_FAMILIES

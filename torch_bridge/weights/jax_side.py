@@ -99,7 +99,7 @@ def read_jax(params: Any) -> JaxSide:
             others += [] if number in settings else ["/".join(path)]
             continue
         known = not isinstance(value, jax.ShapeDtypeStruct | jax.core.Tracer)
-        known = known and getattr(value, "is_fully_addressable", True)  # of several processes none sees all
+        known = known and getattr(value, "is_fully_addressable", True)  # of several processes none holds all
         leaves.append(Leaf(number, path, "/".join(path), tuple(shape), np.asarray(value) if known else None))
     if {leaf.path[0] for leaf in leaves if leaf.path} <= _COLLECTIONS:
         leaves = [Leaf(each.number, each.path[1:], each.text, each.shape, each.value) for each in leaves]

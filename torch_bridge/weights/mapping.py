@@ -35,7 +35,7 @@ def map_weights(torch_model: Any, jax_params: Any, *, overrides: Mapping[str, Ov
         torch_model: a ``torch.nn.Module``; or its state dict; or a `Trace`, where torch is not installed.
         jax_params: an nnx Module or ``nnx.State``; linen's variables or parameters; an equinox module, or the pair of a
             module and its ``equinox.nn.State``; or any tree of dicts, lists and tuples. Arrays, or their shapes.
-        overrides: what the user knows better: torch's name of a tensor or module -> the path in JAX; for a tensor also
+        overrides: pairs fixed by the user: torch's name of a tensor or module -> the path in JAX; for a tensor also
             ``(path, operation)`` with an operation as it is printed; None for what the port does without. ``*`` stands
             for a number: ``{"h.*.ln_1": "Block_*/LayerNorm_0"}``.
 

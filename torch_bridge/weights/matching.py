@@ -57,7 +57,7 @@ def match(units: Sequence[Unit], tensors: Mapping[str, Tensor], leaves: Mapping[
         }
         if any(same.values()):
             unit.narrow(same, "values")
-    for tied in (False, True):  # where a tied layer may lie is asked when the layers that own the tensors are placed
+    for tied in (False, True):  # tied layers are placed after the layers that own the tensors
         chosen = [unit for unit in units if unit.layer.tied == tied]
         while _settle(chosen, units) or _layouts(chosen, units) or by_neighbours(chosen) or _names(chosen):
             pass

@@ -1,4 +1,4 @@
-"""Layers of one torch module lie together in JAX: where one of them was placed, the others are looked for."""
+"""Layers of one torch module lie together in JAX: where one of them was placed, the others are searched."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The user's own table: what lies where, whatever names, shapes and values say."""
+"""The user's own table of places, which goes before names, shapes and values."""
 
 import difflib
 import re
@@ -94,7 +94,7 @@ def without(layers: Iterable[TorchLayer], names: Iterable[str]) -> list[TorchLay
 
 
 def apply_overrides(overrides: Mapping[str, Override], torch: TorchSide, jax: JaxSide, units: Sequence[Unit]) -> Given:
-    """Narrow the choices of units to what the user said.
+    """Narrow the choices of units to the user's overrides.
 
     Args:
         overrides: torch's name of a tensor or a module -> `Override`.

@@ -41,7 +41,7 @@ def refuse_ambiguity(units: Iterable[Unit]) -> None:
     else:
         remedy = f"overrides={{{unit.layer.name!r}: {here!r}}}"
     raise ValueError(
-        "the weights cannot be told apart by shapes, names or values:\n"
+        "the weights cannot be distinguished by shapes, names or values:\n"
         + "\n".join(lines)
         + f"\nsay which is which, for instance {remedy} (* stands for a number); or give the port torch's names, or "
         "torch's values"
@@ -80,7 +80,7 @@ def refuse_leftovers(torch: TorchSide, jax: JaxSide, pairs: Sequence[Pair], left
     jax_only = ", ".join(f"{leaf.text} {leaf.shape}" for leaf in leaves[:_SHOWN]) or "nothing"
     raise ValueError(
         f"there are weights without a counterpart. In torch alone: {torch_only}. In JAX alone: {jax_only}. If a port "
-        "does without a parameter, say so by overrides={name: None}; if two of these are the same, by "
+        "does without a parameter, give overrides={name: None}; if two of these are the same, by "
         "overrides={name: path}; of JAX's side give the model's own parameters only"
     )
 

@@ -131,7 +131,7 @@ class Weights:
         it was in the model that was mapped.
 
         Raises:
-            ValueError: see `to_torch`; a flag says that statistics are not torch's.
+            ValueError: see `to_torch`; a flag is set for statistics that are not torch's.
             ImportError: torch is not installed.
         """
         if importlib.util.find_spec("torch") is None:

@@ -150,7 +150,7 @@ def _tensor(name: str, value: Any, buffer: bool | None = None) -> Tensor:
     if hasattr(value, "detach") and value.is_meta:
         return Tensor(name, tuple(value.shape), None, bool(buffer))
     array = to_numpy(value) if hasattr(value, "detach") else np.asarray(value)
-    if buffer is None:  # a state dict does not say; these are never parameters
+    if buffer is None:  # a state dict does not distinguish them; these are never parameters
         buffer = name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
         buffer = buffer or not np.issubdtype(np.float32 if "float" in str(array.dtype) else array.dtype, np.inexact)
     return Tensor(name, array.shape, array, buffer)

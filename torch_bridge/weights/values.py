@@ -14,9 +14,9 @@ SAMPLE = 16
 
 
 def holds_the_same(fit: Fit, tensors: Mapping[str, Tensor], leaves: Mapping[int, Leaf]) -> bool:
-    """Return True if every leaf has the numbers that torch's tensors give it, and these tell one layer from another.
+    """Return True if every leaf has the numbers that torch's tensors give it, and these distinguish the layers.
 
-    A layer of constants alone, such as a norm that was not trained, tells nothing.
+    A layer of constants alone, such as a norm that was not trained, does not count.
 
     Args:
         fit: where the layer might lie.

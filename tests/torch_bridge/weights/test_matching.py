@@ -32,7 +32,7 @@ def shuffled(tree, order):
 
 
 def test_two_layers_of_one_shape_without_names_or_values_are_refused():
-    with pytest.raises(ValueError, match="cannot be told apart") as caught:
+    with pytest.raises(ValueError, match="cannot be distinguished") as caught:
         map_weights(mlp(4, 4, 4), {"a": dense(4, 4), "b": dense(4, 4)})
     message = str(caught.value)
     assert "0 (Linear: weight (4, 4), bias (4,)) may be a or b" in message
@@ -85,7 +85,7 @@ def test_names_that_do_not_tell_are_refused(torch_names, jax_names):
     state, params = {}, {}
     for name in torch_names:
         state |= {f"{name}.weight": np.zeros((4, 4), np.float32), f"{name}.bias": np.zeros(4, np.float32)}
-    with pytest.raises(ValueError, match="cannot be told apart"):
+    with pytest.raises(ValueError, match="cannot be distinguished"):
         map_weights(state, params | {name: dense(4, 4, "weight") for name in jax_names})
 
 
@@ -137,7 +137,7 @@ def test_clones_have_one_value_and_are_told_by_names():
     params = {f"layers_{i}": dense(4, 4) for i in range(2)}
     moved = map_weights(model, params).to_jax(model)
     assert places(map_weights(model, moved)) == {"0": "layers_0", "1": "layers_1"}
-    with pytest.raises(ValueError, match="cannot be told apart"):
+    with pytest.raises(ValueError, match="cannot be distinguished"):
         map_weights(model, {"a": moved["layers_0"], "b": moved["layers_1"]})
 
 

@@ -8,6 +8,6 @@ from torch_bridge.translate.optimizers.adapter import momentum_of as momentum_of
 from torch_bridge.translate.optimizers.adapter import with_numbers as with_numbers
 from torch_bridge.translate.optimizers.registry import adapter_named as adapter_named
 from torch_bridge.translate.optimizers.registry import adapter_of as adapter_of
-from torch_bridge.translate.optimizers.registry import known as known
 from torch_bridge.translate.optimizers.registry import register as register
+from torch_bridge.translate.optimizers.registry import registered as registered
 from torch_bridge.translate.optimizers.registry import rule_of as rule_of

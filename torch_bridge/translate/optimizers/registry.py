@@ -27,9 +27,9 @@ def register(adapter: Adapter) -> None:
     _ADAPTERS[adapter.torch_class] = adapter
 
 
-def known() -> list[str]:
-    """Return the classes that have an adapter."""
-    return list(_ADAPTERS)
+def registered() -> tuple[str, ...]:
+    """Return the classes of torch's optimizers that have an adapter."""
+    return tuple(_ADAPTERS)
 
 
 def class_of(optimizer: "torch.optim.Optimizer") -> str:

@@ -19,7 +19,7 @@ class Fit:
     Attributes:
         pairs: for each leaf of the place, how it is made.
         layout: what distinguishes this fit from others at the same place, such as the weight's operation; for messages,
-            and to tell a layout by other layers whose shapes leave no choice.
+            and to find a layout by other layers whose shapes leave no choice.
     """
 
     pairs: tuple[Pair, ...]

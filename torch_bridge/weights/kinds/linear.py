@@ -28,7 +28,7 @@ def linear_fits(layer: TorchLayer, node: Node) -> Iterator[Fit]:
 
 
 def weight_and_bias(node: Node) -> tuple[Leaf, Leaf | None] | None:
-    """Return the two leaves of a node, told apart by name, or by their dimensions; None if these are not its leaves."""
+    """Return the two leaves of a node, identified by name, or by their dimensions; None if these are not its leaves."""
     leaves = dict(node.leaves)
     if not 1 <= len(leaves) <= 2 or any("/" in rel for rel in leaves):
         return None
