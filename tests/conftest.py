@@ -6,6 +6,8 @@ import sys
 import jax
 import pytest
 
+pytest_plugins = ["pytester"]  # of pytest itself, for the plugin's tests
+
 
 @pytest.fixture
 def x64():
