@@ -50,7 +50,7 @@ def test_the_same_function_with_every_bit_of_rule_rates_and_average(recorded):
     assert report.verdict == "same function", report
     update = report.drives["update"]
     assert update.identical, update
-    assert {"momentum", "learning_rate", "parameter", "average"} <= {row.phase for row in update.rows}
+    assert {"momentum_buffer", "learning_rate", "parameter", "average"} <= {row.phase for row in update.rows}
     assert sum(row.values for row in update.rows if row.phase == "average") == 1250 * 6
 
 

@@ -111,7 +111,7 @@ def test_a_flag_set_by_hand_is_said(make):
     def turn(step, model, optimizer):
         optimizer.param_groups[0]["maximize"] = step >= 3
 
-    (said,) = same_runs(make, turn).static["unseen"]
+    (said,) = same_runs(make, turn).static["not_recorded"]
     assert said.startswith("maximize of group 0 was set to True before step 3: the recipe")
 
 
