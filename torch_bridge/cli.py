@@ -1,6 +1,7 @@
 """The command line: ``torch-bridge``."""
 
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -73,6 +74,38 @@ def demo(
     console.print(render_demo(result), soft_wrap=True)
     console.print(f"report: {report}")
     raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def record(
+    script: Annotated[str, typer.Argument(help="A PyTorch script, which stays as it is.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="What the script is given.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The first optimizer's trace; others get a number in their names.")
+    ] = Path("run.trace"),
+    steps: Annotated[
+        int | None, typer.Option(help="Record so many steps of each optimizer; the script goes on.")
+    ] = None,
+) -> None:
+    """Run a PyTorch script and record what its optimizers do.
+
+    The script's output, exit status and results stay what they are; what could not be seen is said on stderr. Exit
+    status: the script's own; 2 if nothing could be recorded.
+    """
+    stderr = sys.stderr  # whatever the script makes of it
+    try:
+        from torch_bridge.recording.script import record_script
+
+        status = record_script(
+            script,
+            arguments or [],
+            output=output,
+            steps=steps,
+            tell=lambda sentence: print(f"torch-bridge: {sentence}", file=stderr),
+        )
+    except (ImportError, OSError, ValueError) as error:
+        _leave(str(error))
+    raise typer.Exit(status)
 
 
 @app.command()
