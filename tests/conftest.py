@@ -6,6 +6,8 @@ import sys
 import jax
 import pytest
 
+collect_ignore_glob = ["support/scripts/*"]  # to import one is to run it
+
 
 @pytest.fixture
 def x64():

@@ -62,6 +62,10 @@ class Batches:
         if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
             self._lose("the loader has in_order=False: its batches come in the order of arrival")
 
+    def rest(self) -> None:
+        """Keep nothing of what is heard from now on."""
+        self._lost, self._recent, self.latest = True, [], None
+
     def close(self) -> None:
         """Remove the hooks."""
         while self._undo:
@@ -80,6 +84,7 @@ class Batches:
     def skip(self) -> None:
         """Hear that a step is over that used another loader."""
         self._used, self._calls, self._passed = [], 0, ([], 0, 0)
+        self._recent = self._recent[-1:]
         for batch in self._recent:
             batch.taken = True
 

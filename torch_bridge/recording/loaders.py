@@ -29,6 +29,11 @@ class Loaders:
         self._all.append(batches)
         return batches
 
+    def rest(self) -> None:
+        """Hear nothing more, with the hooks in place: others may have been put upon them."""
+        for batches in self._all:
+            batches.rest()
+
     def close(self) -> None:
         """Remove the hooks."""
         for batches in reversed(self._all):

@@ -46,15 +46,21 @@ def whole_of(parameters: "Sequence[torch.Tensor]") -> "torch.nn.Module":
         return found[0]
     whole = torch.nn.Module()
     for position, module in enumerate(found):
-        name = _name_of(module) or type(module).__name__.lower()
+        name = name_of(module) or type(module).__name__.lower()
         whole._modules[name if name not in whole._modules else f"{name}{position}"] = module
     owned = {id(parameter) for module in found for parameter in _parameters(module)}
     for position, parameter in enumerate(parameters):
         if id(parameter) not in owned:
-            name = _name_of(parameter) or str(position)
+            name = name_of(parameter) or str(position)
             taken = name in whole._parameters or name in whole._modules
             whole._parameters[f"{name}{position}" if taken else name] = parameter  # type: ignore[assignment]
     return whole
+
+
+def described(module: "torch.nn.Module") -> str:
+    """Return by which name the script has a module, or those of the parts of one that `whole_of` made."""
+    parts = [*module._modules, *module._parameters] if type(module).__name__ == "Module" else []
+    return ", ".join(parts) or name_of(module) or type(module).__name__
 
 
 def _parameters(module: Any) -> "Iterator[torch.Tensor]":
@@ -65,8 +71,8 @@ def _parameters(module: Any) -> "Iterator[torch.Tensor]":
         return
 
 
-def _name_of(value: Any) -> str | None:
-    """The variable of the script that holds a value, or else the attribute of an object of its own."""
+def name_of(value: Any) -> str | None:
+    """Return the variable of the script that holds a value, or else the attribute of an object of its own."""
     places = [vars(sys.modules["__main__"])]
     for holder in gc.get_referrers(value):
         if isinstance(holder, dict):

@@ -39,6 +39,22 @@ class Patch:
         """Whether torch's function is replaced at present."""
         return self._own is not None
 
+    def listeners(self) -> list[Callable[..., Any]]:
+        """Return who listens."""
+        return [listener for reference in self._listeners if (listener := reference()) is not None]
+
+    def with_new(self, known: list[Callable[..., Any]], call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call under way, heard also by those who began to listen during it.
+
+        Args:
+            known: who listened at its beginning.
+            call: as a listener was given it.
+        """
+        for listener in self.listeners():
+            if listener not in known:
+                call = functools.partial(_around, listener, call)
+        return call
+
     def hear(self, listener: Callable[..., Any]) -> Callable[[], None]:
         """Add a listener; call what is returned to remove it."""
         # A recorder that is dropped without being closed gives torch its functions back as well.

@@ -104,8 +104,12 @@ class Recorder:
         if self._unasked is not None:
             self._unasked.loaders.tell = self._header.say
             return self._unasked.loaders
+        if loader is None:
+            return None
         remedy = "use recorder.log(indices=...) in place of loader="
-        return None if loader is None else Batches(loader, lambda reason: self._header.say(f"{reason}: {remedy}"))
+        batches = Batches(loader, lambda reason: self._header.say(f"{reason}: {remedy}"))
+        self._undo.append(batches.close)
+        return batches
 
     def _schedulers(self, optimizer: Any) -> SchedulerSteps:
         return SchedulerSteps(optimizer, lambda: self._step, self._guarded, self._hear_metric)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch_bridge.recording.found import Unasked
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks
 from torch_bridge.recording.loaders import Loaders
-from torch_bridge.recording.owner import owners, parameters_of, whole_of
-from torch_bridge.recording.patch import BACKWARD, GRAD, ITERATE_LOADER, MANUAL_SEED, NEW_OPTIMIZER, unheard
+from torch_bridge.recording.owner import described, owners, parameters_of, whole_of
+from torch_bridge.recording.patch import BACKWARD, GRAD, ITERATE_LOADER, MANUAL_SEED, NEW_OPTIMIZER, Patch, unheard
 from torch_bridge.recording.recorder import Recorder
 from torch_bridge.recording.run_script import run_script
 from torch_bridge.recording.twins import Twins
@@ -83,6 +83,7 @@ class _Watched:
     recorder: Recorder | None = None
     undo: list[Callable[[], None]] = field(default_factory=list)
     path: Path | None = None
+    trains: str = ""
     is_over: bool = False
 
     def forget(self) -> None:
@@ -102,7 +103,8 @@ class ScriptRecording:
         from torch.optim import optimizer
 
         self.n_traces = 0
-        self._output, self._steps, self._twins, self._tell = output, steps, twins, tell
+        self._output = output.absolute()  # a script may change the folder
+        self._steps, self._twins, self._tell = steps, twins, tell
         self._watched: list[_Watched] = []
         self._seeds: list[int] = []
         self._loaders: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -112,7 +114,7 @@ class ScriptRecording:
             (ITERATE_LOADER, self._hear_loader),
             (MANUAL_SEED, self._hear_seed),
             (BACKWARD, self._hear_backward),
-            (GRAD, self._hear_backward),
+            (GRAD, self._hear_grad),
         )
         self._undo = [patch.hear(hear) for patch, hear in hearers]
         self._undo.append(optimizer.register_optimizer_step_pre_hook(self._before_step).remove)
@@ -163,10 +165,20 @@ class ScriptRecording:
         return begin(*args, **kwargs)
 
     def _hear_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
+        return self._attached_at(BACKWARD, call)(*args, **kwargs)
+
+    def _hear_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
+        return self._attached_at(GRAD, call)(*args, **kwargs)
+
+    def _attached_at(self, patch: Patch, call: Any) -> Any:
+        """A backward pass that the recorders hear of optimizers whose model was not called."""
         waiting = [watched for watched in self._watched if watched.recorder is None and not watched.is_over]
+        if not waiting:
+            return call
+        known = patch.listeners()
         for watched in waiting:
             self._guarded(self._attach, watched, None)
-        return call(*args, **kwargs)
+        return patch.with_new(known, call)
 
     def _watch(self, optimizer: "torch.optim.Optimizer") -> None:
         watched = _Watched(weakref.ref(optimizer))
@@ -190,7 +202,9 @@ class ScriptRecording:
         held = {id(parameter) for parameter in module.parameters()}
         return optimizer is not None and all(id(parameter) in held for parameter in parameters_of(optimizer))
 
-    def _attach(self, watched: _Watched, called: "torch.nn.Module | None", given: Any = ()) -> None:
+    def _attach(
+        self, watched: _Watched, called: "torch.nn.Module | None", given: "tuple[Any, Any] | None" = None
+    ) -> None:
         optimizer = watched.optimizer()
         watched.forget()
         if optimizer is None:
@@ -198,12 +212,14 @@ class ScriptRecording:
             return
         is_whole = called is not None and self._is_whole(watched, called)
         model = called if is_whole and called is not None else whole_of(parameters_of(optimizer))
+        watched.trains = described(model)
         watched.is_over = True  # unless the next line succeeds
         unasked = Unasked(watched.loaders, self._tell)
         watched.recorder = Recorder(model, optimizer, twins=self._twins, unasked=unasked)
         watched.is_over = False
-        if given:
-            watched.recorder.model_is_called(*given, not is_whole)
+        if given is not None:
+            call_args, call_kwargs = given
+            watched.recorder.model_is_called(call_args, call_kwargs, part=not is_whole)
 
     def _before_step(self, optimizer: "torch.optim.Optimizer", args: Any, kwargs: Any) -> None:
         self._guarded(self._begin_step, optimizer, args, kwargs)
@@ -242,14 +258,15 @@ class ScriptRecording:
             return
         self._guarded(self._write, watched, recorder)
         recorder.close()
+        watched.loaders.rest()
 
     def _write(self, watched: _Watched, recorder: Recorder) -> None:
         if recorder.n_steps == 0 or watched.path is None:
             return
         recorder.describe(seeds=list(self._seeds))
         trace = recorder.save(watched.path)
-        optimizer = trace.static["recipe"]["optimizer"].rpartition(".")[2]
-        self._tell(f"{watched.path}: {trace.n_steps} steps of {optimizer}")
+        kind = trace.static["recipe"]["optimizer"].rpartition(".")[2]
+        self._tell(f"{watched.path.name}: {trace.n_steps} steps of {kind}, which trains {watched.trains}")
         self.n_traces += 1
 
 

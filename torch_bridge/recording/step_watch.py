@@ -74,7 +74,7 @@ class StepWatch:
         self._attach(model, criterion, guarded)
 
     def _attach(self, model: Any, criterion: Any, guarded: Callable[..., Any]) -> None:
-        self._undo += [each.close for each in (self._passes, self._batches, self._twins) if each is not None]
+        self._undo += [each.close for each in (self._passes, self._twins) if each is not None]
         if can_have_hooks(model):
             forward = ModuleHook(model, guarded(self._before_forward))
             self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
