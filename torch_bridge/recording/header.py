@@ -82,7 +82,7 @@ class Header:
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""
         told = self.data["twins"]
-        told["steps"] += [step] if step not in told["steps"] else []  # a closure shows a step several times
+        told["steps"].append(step)
         layers = [name_of(key) for key in twin if phase_of(key) == "forward"]
         told["layers"] += [layer for layer in layers if layer not in told["layers"]]
 

@@ -245,6 +245,10 @@ class Recorder:
         return (args[0],), {"closure": watched}
 
     def _see_closure(self, loss: Any) -> None:
+        if self._ready:  # LBFGS evaluates further points; the step is known by the one at which it began
+            self._watch.drop_evaluation()
+            self._found.drop()
+            return
         if hasattr(loss, "detach"):
             self._watch.loss = to_numpy(loss)
         self._see_step()

@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from torch_bridge.recording.warned_place import frames_left_out
+
 
 def run_script(script: str, arguments: Sequence[str]) -> int:
     """Run a script as ``__main__``, and return its exit status.
@@ -21,7 +23,8 @@ def run_script(script: str, arguments: Sequence[str]) -> int:
     """
     with _surroundings(script, arguments):
         try:
-            runpy.run_path(script, run_name="__main__")
+            with frames_left_out():
+                runpy.run_path(script, run_name="__main__")
         except SystemExit as leaving:
             return _status(leaving.code)
         except BaseException as error:

@@ -39,6 +39,7 @@ class SchedulerSteps:
         self._together: list[list[Scheduler]] = []
         self._undo: list[Callable[[], None]] = []
         self._heard: set[int] = set()
+        self._began = 0  # where the one that was stepped first stood before
         self.listen()
 
     def listen(self) -> None:
@@ -70,7 +71,9 @@ class SchedulerSteps:
         first, *others = (self._times[id(scheduler)] for scheduler in stepped)
         names = ", ".join(type(scheduler).__name__ for scheduler in stepped)
         reason = ""
-        if any(times != first for times in others):
+        if self._began:
+            reason = f"{names} stood at epoch {self._began} when it was first seen to be stepped, not at its beginning"
+        elif any(times != first for times in others):
             reason = f"{names} are stepped at different moments, so none of them alone sets the learning rate"
         elif first != [first[0] * (k + 1) for k in range(len(first))] or first[0] == 0:
             listed = ", ".join(map(str, first[:5])) + (", ..." if len(first) > 5 else "")
@@ -95,6 +98,7 @@ class SchedulerSteps:
         if not self._times:
             rest = [each for each in schedulers_of(self._optimizer) if each is not scheduler]
             self._schedulers = [scheduler, *rest]
+            self._began = next((vars(each).get("last_epoch", 0) for each in (*_parts(scheduler), scheduler)), 0)
             self._alone = read_schedulers([scheduler], self._optimizer)
             self._together = read_schedulers(self._schedulers, self._optimizer) if rest else self._alone
         elif all(scheduler is not each for each in self._schedulers):

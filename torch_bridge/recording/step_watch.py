@@ -111,6 +111,11 @@ class StepWatch:
         Args:
             step: its number.
         """
+        if self.unclipped is None and self._passes.is_changed():
+            self._header.say(
+                "something other than torch's functions that clip changed gradients between backward() and "
+                "optimizer.step(): the trace has them as the optimizer uses them; record(clip=True) keeps both"
+            )
         shown: dict[str, Array] = {}
         n_passes, loss = self._passes.count, self._passes.take()
         if (loss := self.loss if loss is None else loss) is not None:
@@ -132,6 +137,13 @@ class StepWatch:
         self.loss = None
         if self.unclipped is not None:
             self.unclipped.clear()
+        self.stop()
+
+    def drop_evaluation(self) -> None:
+        """Forget what was shown since `take`, within the same step."""
+        self._passes.drop()
+        self.loss = None
+        self._cleared()
         self.stop()
 
     def _named(self) -> "list[tuple[str, torch.nn.Parameter]]":

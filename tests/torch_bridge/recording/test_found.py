@@ -151,3 +151,40 @@ def test_an_average():
         lambda run: run[0].update_parameters(run[1]) if run[2] > 2 else None, make=lambda parts: AveragedModel(parts[0])
     )
     assert recipe_of(late).average.reason == "update_parameters came after 3 of 6 steps, not after each"
+
+
+def test_gradients_that_are_changed_by_hand(recwarn):
+    trace = run(before_step=lambda run: run[0].weight.grad.clamp_(-0.01, 0.01))
+    (sentence,) = trace.static["unseen"]
+    assert "something other than torch's functions that clip changed gradients" in sentence
+    assert abs(trace.steps["gradient/weight"]).max() <= 0.01
+    assert len(recwarn) == 1
+
+
+def test_a_step_with_a_closure_is_known_by_the_point_at_which_it_began():
+    torch.manual_seed(0)
+    x = torch.randn(8, 3)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=3)
+    losses, gradients = [], []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(model.weight.grad.clone().numpy())
+        return loss
+
+    recorder = torch_bridge.record(model, optimizer)
+    firsts = []
+    for _ in range(2):
+        firsts.append(len(losses))
+        optimizer.step(closure)
+    trace = recorder.trace()
+    assert len(losses) == 6
+    assert trace.steps["loss"].tolist() == [losses[first] for first in firsts]
+    assert trace.steps["gradient/weight"].tolist() == [gradients[first].tolist() for first in firsts]
+    assert trace.static["twins"]["steps"] == [0, 1]
+    for step in range(2):
+        assert abs(trace.twins[step]["gradient/weight"] - gradients[firsts[step]]).max() < 1e-6

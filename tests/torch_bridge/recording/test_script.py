@@ -3,6 +3,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,27 +80,42 @@ OUTCOMES = {
         (3,), ("exp_avg/1.layers.0.self_attn.in_proj_weight",), schedulers=("LambdaLR",), without_data=True
     ),
     "two_loaders": Outcome((2,), ("momentum_buffer/bias",), says=("batches of 2 loaders",)),
+    "warned": Outcome((3,), schedulers=("?",), without_data=True, says=("stood at epoch 1 when",)),
     "vae": Outcome((3,), ("exp_avg/log_variance.bias",)),
 }
 
-USUAL = ("mlp", "accumulation", "gan", "raw_tensors")
+USUAL = ("mlp", "accumulation", "gan", "raw_tensors", "warned")
+
+
+@contextlib.contextmanager
+def streams():
+    """What a script prints, and where it warned of what; a list of three, at the end."""
+    seen = []
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("error")
+        yield seen
+    seen += [output.getvalue(), errors.getvalue(), [(each.filename, each.lineno, str(each.message)) for each in warned]]
 
 
 def plain(name, *arguments):
-    """A script's exit status, output and errors without a recorder."""
-    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+    """A script's exit status, output, errors and warnings without a recorder."""
+    with streams() as seen:
         status = run_script(str(SCRIPTS / f"{name}.py"), arguments)
-    return status, output.getvalue(), errors.getvalue()
+    return [status, *seen]
 
 
 def recorded(name, folder, *arguments, **options):
     """The same with one, its traces, and what it said."""
     said = []
-    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+    with streams() as seen:
         script = SCRIPTS / f"{name}.py"
         status = record_script(script, arguments, output=folder / "run.trace", tell=said.append, **options)
     traces = [Trace.load(path) for path in sorted(folder.glob("run*.trace"), key=lambda path: (len(path.name), path))]
-    return (status, output.getvalue(), errors.getvalue()), traces, said
+    return [status, *seen], traces, said
 
 
 def test_every_script_has_a_row():
@@ -206,13 +222,18 @@ def test_arguments_are_the_scripts_own(tmp_path):
 
 
 def test_an_error_of_the_script_is_shown_as_python_shows_it(tmp_path):
-    (status, output, errors), (trace,), _ = recorded("fails", tmp_path)
+    (status, output, errors, _), (trace,), _ = recorded("fails", tmp_path)
     assert (status, output, trace.n_steps) == (1, "", 2)
     assert [line for line in errors.splitlines() if "File" in line] == [
         f'  File "{SCRIPTS / "fails.py"}", line 18, in <module>',
         f'  File "{SCRIPTS / "fails.py"}", line 8, in train',
     ]
     assert errors.endswith("FloatingPointError: the loss is not finite\n")
+
+
+def test_a_warning_names_the_line_of_the_script(tmp_path):
+    (*_, warned), _, _ = recorded("warned", tmp_path)
+    assert [place[:2] for place in warned] == [(str(SCRIPTS / "warned.py"), 15), (str(SCRIPTS / "warned.py"), 20)]
 
 
 def test_everything_is_taken_off(tmp_path):
@@ -253,7 +274,7 @@ def test_what_cannot_be_recorded(arguments, status, sentence):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["mlp", "fails", "no_step"])
+@pytest.mark.parametrize("name", ["mlp", "fails", "no_step", "warned"])
 def test_the_same_in_a_process_of_its_own(name, tmp_path):
     script = [str(SCRIPTS / f"{name}.py"), *(["--workers", "2"] if name == "mlp" else ["3"])]
     command = [sys.executable, "-c", "from torch_bridge.cli import main; main()", "record", "-o", str(tmp_path / "a")]
