@@ -266,7 +266,8 @@ class ScriptRecording:
         recorder.describe(seeds=list(self._seeds))
         trace = recorder.save(watched.path)
         kind = trace.static["recipe"]["optimizer"].rpartition(".")[2]
-        self._tell(f"{watched.path.name}: {trace.n_steps} steps of {kind}, which trains {watched.trains}")
+        steps = "1 step" if trace.n_steps == 1 else f"{trace.n_steps} steps"
+        self._tell(f"{watched.path.name}: {steps} of {kind}, which trains {watched.trains}")
         self.n_traces += 1
 
 

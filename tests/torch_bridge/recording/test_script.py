@@ -65,6 +65,8 @@ OUTCOMES = {
     "lbfgs": Outcome((3,), ("loss", "d/0.weight"), without_data=True),
     "look_ahead": Outcome((3,), ("acc_delta/bias",)),
     "one_cycle": Outcome((8,), ("square_avg/2.bias",), schedulers=("OneCycleLR",)),
+    "own_loader": Outcome((6,), ("gradient/bias",)),
+    "two_phases": Outcome((2, 3), ("gradient/weight",), without_data=True),
     "own_batch_sampler": Outcome((3,), ("mu_product/bias",)),
     "plateau": Outcome((6,), ("metric",), schedulers=("ReduceLROnPlateau",), steps_per_epoch=2),
     "reinforce": Outcome((3,), ("exp_avg/2.bias",), without_data=True),
@@ -95,6 +97,7 @@ def streams():
         contextlib.redirect_stdout(io.StringIO()) as output,
         contextlib.redirect_stderr(io.StringIO()) as errors,
         warnings.catch_warnings(record=True) as warned,
+        contextlib.chdir("."),
     ):
         warnings.simplefilter("error")
         yield seen
@@ -179,10 +182,10 @@ def test_indices_are_those_of_the_batches(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["conv_batch_norm", "own_batch_sampler", "look_ahead", "plateau"])
+@pytest.mark.parametrize("name", ["conv_batch_norm", "own_batch_sampler", "look_ahead", "plateau", "own_loader"])
 def test_each_epoch_has_each_example_once(name, tmp_path):
     _, (trace,), _ = recorded(name, tmp_path)
-    n_examples = {"conv_batch_norm": 24, "look_ahead": 12, "plateau": 16}.get(name)
+    n_examples = {"conv_batch_norm": 24, "look_ahead": 12, "plateau": 16, "own_loader": 12}.get(name)
     data = trace.steps["data"]
     if n_examples is None:
         assert (data % 2).tolist() == [[0, 0, 0, 1, 1, 1]] * 3
@@ -284,3 +287,21 @@ def test_the_same_in_a_process_of_its_own(name, tmp_path):
     assert with_recorder.stdout == alone.stdout
     errors = with_recorder.stderr.splitlines(keepends=True)
     assert "".join(line for line in errors if not line.startswith("torch-bridge: ")) == alone.stderr
+
+
+def test_what_a_first_step_cannot_show_is_said(tmp_path):
+    script = tmp_path / "by_hand.py"
+    script.write_text(
+        "import torch\ntorch.manual_seed(0)\nmodel = torch.nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for p in model.parameters():\n    p.grad = torch.ones_like(p)\noptimizer.step()\n"
+    )
+    said = []
+    assert record_script(script, output=tmp_path / "run.trace", tell=said.append) == 0
+    assert said == [
+        "SGD was found at its first step: the loss of that step, and its gradients before clipping, could not be seen",
+        "run.trace: 1 step of SGD, which trains model",
+    ]
+    trace = Trace.load(tmp_path / "run.trace")
+    assert trace.steps["gradient/bias"].tolist() == [[1.0]]
+    assert "loss" not in trace.steps
