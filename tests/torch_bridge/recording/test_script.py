@@ -203,7 +203,7 @@ def test_workers_of_a_loader(tmp_path):
 
 
 def test_so_many_steps_of_each_optimizer(tmp_path):
-    was, traces, said = recorded("gan", tmp_path, steps=2)
+    was, traces, said = recorded("gan", tmp_path, steps=2, twins=False)
     assert was == plain("gan")
     assert [trace.n_steps for trace in traces] == [2, 2]
     assert said == [
@@ -213,13 +213,13 @@ def test_so_many_steps_of_each_optimizer(tmp_path):
 
 
 def test_a_scheduler_that_is_not_stepped_within_the_steps(tmp_path):
-    _, (trace,), said = recorded("mlp", tmp_path, steps=3)
+    _, (trace,), said = recorded("mlp", tmp_path, steps=3, twins=False)
     assert recorded_recipe(trace.static).groups[0].schedulers[0].gamma == 0.5
     assert said[0] == "no scheduler.step() came within the 3 recorded steps: steps_per_epoch is not known"
 
 
 def test_arguments_are_the_scripts_own(tmp_path):
-    _, (trace,), _ = recorded("accumulation", tmp_path, "--micro-batches", "4")
+    _, (trace,), _ = recorded("accumulation", tmp_path, "--micro-batches", "4", twins=False)
     assert trace.n_steps == 2
     assert trace.static["micro_batches"] == {"0": [4] * 4, "1": [4] * 4}
 
