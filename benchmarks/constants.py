@@ -1,7 +1,7 @@
 """The smallest error of each constant that a check finds: powers of ten, relative to the constant itself.
 
 Learning rate, momentum and decay stand in plain optax rules, which hold them in float32; the constants of the network
-in the loss, which is asked in float64.
+in the loss, which is evaluated in float64.
 """
 
 import torch

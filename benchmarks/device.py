@@ -265,7 +265,7 @@ def main(rehearse: bool, file: str) -> dict[str, Any]:
         "seconds": time.perf_counter() - begun,
         **sections,
     }
-    title = f"{'Rehearsal on the CPU: no GPU was asked' if rehearse else report['device']}; {report['versions']}\n"
+    title = f"{'Rehearsal on the CPU: no GPU was used' if rehearse else report['device']}; {report['versions']}\n"
     text = title + "".join(f"\n### {name}\n\n{table(rows)}" for name, rows in sections.items())
     with open(f"{file}.json", "w") as out:
         json.dump(report, out, indent=1)

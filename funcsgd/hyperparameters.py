@@ -1,8 +1,9 @@
-"""What a hyperparameter may be, how it is checked, and its value at a step.
+"""Hyperparameters: their types, their checks, and their values at a step.
 
 A hyperparameter is a Python number, a 0-d array (a tracer too, so that ``vmap`` and ``inject_hyperparams`` work),
-or a schedule: a function of the number of updates made so far. Python numbers stay Python numbers until they meet
-the parameters, so that arithmetic such as ``1 - dampening`` happens in float64 before one cast, as in torch.
+or a schedule: a function of the number of updates made so far. Python numbers stay Python numbers until they are
+combined with the parameters, so that arithmetic such as ``1 - dampening`` happens in float64 before one cast, as in
+torch.
 """
 
 from typing import TypeAlias
@@ -30,7 +31,7 @@ def check_nonnegative(message: str, hyperparameter: Hyperparameter) -> None:
 
     Args:
         message: torch's words, such as ``"Invalid learning rate"``.
-        hyperparameter: schedules and tracers are not looked into: their values are not known yet.
+        hyperparameter: schedules and tracers are not checked: their values are not known yet.
     """
     value = _concrete(hyperparameter)
     if value is not None and value < 0.0:
@@ -38,7 +39,7 @@ def check_nonnegative(message: str, hyperparameter: Hyperparameter) -> None:
 
 
 def check_at_least_zero(message: str, hyperparameter: Hyperparameter) -> None:
-    """`check_nonnegative`, but NaN is refused too: torch asks ``not 0.0 <= x`` in Adam."""
+    """`check_nonnegative`, but NaN is refused too: torch's Adam tests ``not 0.0 <= x``."""
     value = _concrete(hyperparameter)
     if value is not None and not value >= 0.0:
         raise ValueError(f"{message}: {hyperparameter}")

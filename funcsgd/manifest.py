@@ -1,4 +1,4 @@
-"""What each public rule promises, where the promise is known to fail, and the evidence for it."""
+"""The exactness of each public rule, where it is known to fail, and the evidence for it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,12 +20,12 @@ UNVERIFIED = "unverified"
 
 
 class Promise(NamedTuple):
-    """What is promised of a rule, which is named as it is reached from `funcsgd`.
+    """The exactness of a rule, which is named as it is reached from `funcsgd`.
 
     Attributes:
         exactness: the class, as the rule's docstring has it: ``"bitwise"`` or ``"rounding"``.
         holds_in: kinds of programs in which the class holds with the marked arithmetic, the default, on an x86-64 CPU
-            with FMA: of `PROGRAM_KINDS`, which say where the gradients come from or what drives the updates.
+            with FMA: of `PROGRAM_KINDS`, named by the origin of the gradients or by what drives the updates.
         lost_in: what is excepted there; with `exact_arithmetic` a square root alone.
         evidence: from ``"cpu, marked"``, ``"cpu, exact"`` and ``"gpu, tpu"`` to the evidence; on GPU and TPU
             it is ``"rounding"`` for every rule that is more than a choice.
@@ -98,7 +98,7 @@ RULES: Mapping[str, Promise] = {
     "curvature.hutchinson_diagonal": _ROUNDING,
     "curvature.hvp": _ROUNDING,
     "curvature.observe_quadratic_step": _no_sums(
-        "curvature/test_line_search.py::test_observation_changes_no_bit_and_sees_the_same"
+        "curvature/test_line_search.py::test_observation_changes_no_bit_and_measures_the_same"
     ),
     "curvature.scale_by_diagonal": _ROUNDING,
     "curvature.scale_by_hutchinson": _ROUNDING,

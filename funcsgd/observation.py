@@ -1,4 +1,4 @@
-"""What a rule computes between gradient and parameter, shown by name to whoever observes the update."""
+"""The quantities of a rule between gradient and parameter, by name, for an observer of the update."""
 
 import contextlib
 import threading
@@ -39,8 +39,8 @@ def observing() -> Iterator[Observed]:
     Yields:
         A dict that fills up: the quantity's name -> list of trees. `add_weight_decay` shows ``"weight_decay"``, the
         gradient with the decay; `adamw` shows ``"decayed_parameter"``, the parameter with it; `clip_grad_norm` and
-        `clip_grad_value` show ``"clip"``, the clipped gradient; `observe` shows what it is asked for.
-        Under ``jit`` the trees hold tracers: return them from the same function.
+        `clip_grad_value` show ``"clip"``, the clipped gradient; `observe` shows what it is given. Under ``jit`` the
+        trees hold tracers: return them from the same function.
 
     Exactness: bitwise: a quantity has the bits that the next stage is given.
 

@@ -1,4 +1,4 @@
-"""What every stage does with the leaves of a tree: which are taken, and one compiled function for those alike."""
+"""The loop of every stage over the leaves of a tree: which are taken, and one compiled function for equal ones."""
 
 import functools
 from collections.abc import Callable

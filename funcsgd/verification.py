@@ -1,4 +1,4 @@
-"""Whether a training step, as it is compiled here, has the bits that its rules promise."""
+"""Verification that a training step, as it is compiled here, has the bits of its rules' class."""
 
 import contextlib
 from collections.abc import Callable
@@ -31,14 +31,14 @@ class LeafDifference(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         bitwise: no bit differed, in any leaf and any call.
         differences: the leaves that differed, in the order of the result.
         n_values: numbers that were compared, over all calls.
         calls: how often the step was called.
-        reasons: why bits may have been lost here, as far as it can be told.
+        reasons: why bits may have been lost here, as far as it can be found.
     """
 
     bitwise: bool
@@ -116,7 +116,7 @@ def verify(step: Callable[..., Any], *args: Any, calls: int = 3) -> Verification
 
 
 def assert_bitwise(step: Callable[..., Any], *args: Any, calls: int = 3) -> None:
-    """Fail a test, with the report of `verify`, unless a training step has the bits that its rules promise.
+    """Fail a test, with the report of `verify`, unless a training step has the bits of its rules' class.
 
     Args:
         step: as in `verify`.
@@ -155,7 +155,7 @@ def _shapes(tree: Any) -> Any:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
-    """How many elements have other bits, NaN equalling NaN, and how many numbers lie between at most."""
+    """The number of elements with other bits, NaN equalling NaN, and the largest distance in ulps."""
     a, b = np.atleast_1d(a), np.atleast_1d(b)
     if np.iscomplexobj(a):
         a, b = a.view(a.real.dtype), b.view(b.real.dtype)
@@ -172,12 +172,12 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
 
 
 def _reasons(differences: tuple[LeafDifference, ...]) -> tuple[str, ...]:
-    told = exactness()
-    lost = {pattern for pattern, held in told.holds.items() if not held}
+    found = exactness()
+    lost = {pattern for pattern, held in found.holds.items() if not held}
     short = [leaf for leaf in differences if len(leaf.shape) > 1 and leaf.shape[-1] <= SHORT]
     reasons = []
     if lost:
-        reasons.append(f"the backend is known to lose bits ({told})")
+        reasons.append(f"the backend is known to lose bits ({found})")
     if not lost or (lost == {"a last axis of 16 or less"} and len(short) < len(differences)):
         reasons.append(
             "the compiler rounded a product twice that was to be fused, or treated the gradient otherwise: give "

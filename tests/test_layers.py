@@ -1,4 +1,4 @@
-"""Imports go downward: what is general knows nothing of what is made of it, and no two modules need each other."""
+"""Imports go downward: nothing general imports what is built from it, and no two modules need each other."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -15,6 +15,16 @@ LAYERS = {
         ("optimizers", "averages", "curvature"),
         ("noisy_quadratic", "training"),
         ("__init__",),
+    ),
+    "torch_bridge": (
+        ("files", "random", "square_root"),
+        ("init", "data", "trace", "translate"),
+        ("weights",),
+        ("recording", "replaying"),
+        ("judge",),
+        ("render",),
+        ("demo",),
+        ("cli", "__init__"),
     ),
 }
 """Parts of a package, a module or a folder each, from the bottom up: a part imports from itself and from below."""
@@ -97,6 +107,14 @@ def test_no_import_goes_upward(package):
 @pytest.mark.parametrize("package", LAYERS)
 def test_no_two_modules_need_each_other(package):
     assert circle(ROOT, package) is None
+
+
+def test_funcsgd_imports_nothing_of_torch_bridge():
+    for file in modules(ROOT, "funcsgd").values():  # in functions neither
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "torch_bridge" for name in names), f"{file}:{node.lineno}"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from torch_bridge.recording.record import record as record
 from torch_bridge.recording.recorder import Recorder as Recorder
 from torch_bridge.recording.twins import Twins as Twins
 from torch_bridge.replaying.envelope import Envelope as Envelope
+from torch_bridge.replaying.jax_recorder import JaxRecorder as JaxRecorder
 from torch_bridge.replaying.replay import Replay as Replay
 from torch_bridge.replaying.replay import replay as replay
 from torch_bridge.replaying.restore import restore as restore
@@ -24,13 +25,14 @@ from torch_bridge.translate.from_torch import from_torch as from_torch
 from torch_bridge.translate.lr_scheduler import schedules_from_torch as schedules_from_torch
 from torch_bridge.translate.to_torch import TorchState as TorchState
 from torch_bridge.translate.to_torch import to_torch as to_torch
-from torch_bridge.translate.weights import Weights as Weights
-from torch_bridge.translate.weights import linear_weights as linear_weights
+from torch_bridge.weights import Weights as Weights
+from torch_bridge.weights import map_weights as map_weights
 
 __all__ = [
     "Comparison",
     "Envelope",
     "Explanation",
+    "JaxRecorder",
     "Recorder",
     "Replay",
     "Report",
@@ -45,7 +47,7 @@ __all__ = [
     "explain",
     "from_torch",
     "init",
-    "linear_weights",
+    "map_weights",
     "random",
     "record",
     "replay",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that no reader ever sees a part of it: beside its place first, then moved there.
+    """Write a file whole or not at all: beside its place first, then moved there.
 
     Args:
         path: the file; an existing one is replaced.

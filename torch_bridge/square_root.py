@@ -18,8 +18,8 @@ def torch_root() -> SquareRoot:
     """Measure the float32 square root of the installed torch: what rules such as ``funcsgd.adam`` take as ``sqrt``.
 
     torch's root on CPU is that of Intel's MKL, which has other bits with AVX-512 than with AVX2, and on AMD's
-    processors again. It is asked for all 2**24 pairs of significand and exponent's parity, which takes a quarter of a
-    second, once in a process.
+    processors again. It is evaluated for all 2**24 pairs of significand and exponent's parity, which takes a quarter of
+    a second, once in a process.
 
     Returns:
         The root called ``"correct"`` or ``"mkl_avx512"`` if it is one of these, otherwise one called ``"measured"``.

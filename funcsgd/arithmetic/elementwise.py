@@ -2,7 +2,7 @@
 
 torch computes ``x + alpha * y`` in one rounding (a fused multiply-add) and ``momentum * buffer`` in a rounding of its
 own. By default the first is left to the compiler, marked so that it is fused; inside `exact_arithmetic` it is
-calculated in operations that leave the compiler no choice. Rules need not know which.
+calculated in operations that leave the compiler no choice. Rules do not depend on the choice.
 """
 
 import jax
@@ -34,7 +34,7 @@ def mul(x: jax.Array, factor: ArrayLike) -> jax.Array:
     Exactness: bitwise for float32, float64 and the finite values of complex64; bfloat16 and float16 are multiplied
     in float32 and rounded once.
     """
-    if jnp.iscomplexobj(x):  # by parts: a complex product would meet the factor's imaginary zero
+    if jnp.iscomplexobj(x):  # by parts: a complex product would involve the factor's imaginary zero
         return jax.lax.complex(mul(x.real, factor), mul(x.imag, factor))
     dtype = compute_dtype(x.dtype)
     return rounded(x.astype(dtype) * jnp.asarray(factor, dtype)).astype(x.dtype)

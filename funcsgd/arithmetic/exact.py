@@ -117,7 +117,7 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _to_odd(total: jax.Array, error: jax.Array) -> jax.Array:
-    """Of the two doubles that enclose ``total + error`` the odd one; ``total`` if it is exact or infinite."""
+    """The odd one of the two doubles that enclose ``total + error``; ``total`` if it is exact or infinite."""
     bits = lax.bitcast_convert_type(total, jnp.int64)
     apart = (lax.bitcast_convert_type(error, jnp.int64) ^ bits) >> 63  # -1 where the error points to zero, 0 elsewhere
     return lax.bitcast_convert_type(jnp.where(jnp.abs(error) > 0, (bits + apart) | 1, bits), jnp.float64)

@@ -10,12 +10,12 @@ from funcsgd.arithmetic.probes import probes
 
 
 class Exactness(NamedTuple):
-    """What `exactness` found.
+    """The result of `exactness`.
 
     Attributes:
         bitwise: bits can be promised: every pattern holds.
         holds: from each pattern that was probed to whether it has torch's roundings here.
-        backend: the platform that was asked, such as ``"cpu"``.
+        backend: the platform that was probed, such as ``"cpu"``.
     """
 
     bitwise: bool
@@ -32,12 +32,12 @@ class Exactness(NamedTuple):
 
 
 def exactness(backend: str | None = None) -> Exactness:
-    """Run small programs on a backend and say whether the class `bitwise` can be promised there, and for what not.
+    """Run small programs on a backend and report whether the class `bitwise` holds there, and for what it does not.
 
     Each program has one pattern that the rules rest on: a product and a sum, a product that is rounded by itself, a
     factor that is an array, a select, a transpose or a broadcast in front, a sum with several uses, several updates in
     one program, a short last axis. Inside `exact_arithmetic` the programs are those of that arithmetic. A compiler may
-    still do something else in a larger program: `verify` asks about yours.
+    still do something else in a larger program: `verify` checks yours.
 
     Args:
         backend: platform name, such as ``"cpu"`` or ``"gpu"``; None takes JAX's default.

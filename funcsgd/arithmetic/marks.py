@@ -1,6 +1,6 @@
-"""Marks that say to a compiler which values are rounded; none of them changes a value.
+"""Marks by which a compiler keeps the roundings that torch has; none of them changes a value.
 
-XLA's CPU compiler leaves it to LLVM to fuse ``a * b + c``, and LLVM fuses a product with the sum that it meets if the
+XLA's CPU compiler leaves it to LLVM to fuse ``a * b + c``, and LLVM fuses a product with the sum that uses it if the
 product has no other use and nothing rearranged it before. `rounded` stops that where torch rounds a product on its own;
 `hidden` and `written` protect it where torch has one rounding.
 """
@@ -13,8 +13,8 @@ import numpy as np
 from funcsgd.arithmetic.mode import is_exact
 
 # XLA unrolls a last axis up to SHORT, and since jaxlib 0.12 vectorises over the axis before it. Products and sums are
-# then joined to longer vectors by LLVM, which forgets on the way that they may be fused, except where nothing but
-# additions and multiplications by numbers stands between memory and memory. So there the lightest marks are the best.
+# then joined to longer vectors by LLVM, which then no longer fuses them, except where nothing but additions and
+# multiplications by numbers stands between memory and memory. So there the lightest marks are the best.
 SHORT = 16  # with marks as everywhere, 9, 10 and 12 lost bits; 13, 15 and more did not
 INTERLEAVES = jaxlib.version.__version_info__ >= (0, 11)
 
@@ -106,7 +106,7 @@ def written(x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
     Args:
         x: array of any shape and dtype; part of a state.
         beside: array of the same dtype and shape that was used to calculate ``x``: where it is NaN, so is ``x``. Not
-            looked at for complex arrays, of whose parts one alone may be NaN, and which end in a sum.
+            used for complex arrays, of whose parts one alone may be NaN, and which end in a sum.
 
     Returns:
         The same.

@@ -17,11 +17,11 @@ def exact_arithmetic() -> AbstractContextManager[Any]:
     ``scan``, ``vmap``, ``grad``, ``shard_map`` and eagerly, in JAX's 32-bit mode too, with a compiler that does not
     fuse, and with ``optax.apply_updates`` outside of the ``jit``.
 
-    It is read where a rule is traced or runs eagerly; JAX's caches know of it, so that a function compiled outside is
-    compiled anew inside. Under it a rule's last stage returns `UnroundedUpdate` instead of arrays. A wrapper that
-    reads updates or chooses between them by ``lax.cond``, such as ``optax.apply_if_finite``,
-    ``optax.conditionally_transform`` or ``optax.keep_params_nonnegative``, cannot take those and raises a
-    TypeError: put it around the stages before `scale_by_learning_rate`.
+    It is read where a rule is traced or runs eagerly; it is part of JAX's cache keys, so that a function compiled
+    outside is compiled anew inside. Under it a rule's last stage returns `UnroundedUpdate` instead of arrays. A wrapper
+    that reads updates or chooses between them by ``lax.cond``, such as ``optax.apply_if_finite``,
+    ``optax.conditionally_transform`` or ``optax.keep_params_nonnegative``, cannot take those and raises a TypeError:
+    put it around the stages before `scale_by_learning_rate`.
 
     Returns:
         A context manager.

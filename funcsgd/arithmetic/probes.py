@@ -31,7 +31,7 @@ class Probe(NamedTuple):
 
 def probes() -> Iterator[Probe]:
     """All of them. In each, sums cancel, so that what is left is the rounding of a product, or nothing of it."""
-    p, d = _cancelling(67)  # an odd length: a vectorised loop and its remainder are both asked
+    p, d = _cancelling(67)  # an odd length: a vectorised loop and its remainder are both tested
     once = _fused(p, d, -ALPHA)
     yield Probe("a product and a sum", _stepped, (p, d), once)
     yield Probe("a rounded product and a sum", lambda p, d: p + mul(d, -ALPHA), (p, d), p + d * np.float32(-ALPHA))
@@ -69,7 +69,7 @@ def _with_momentum(p: jax.Array, d: jax.Array) -> jax.Array:
 
 
 def _momentum_expected(p: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """What `_with_momentum` has to return."""
+    """The exact result of `_with_momentum`."""
     buffer = _fused(d, p, BETA)
     return np.stack([buffer, _fused(p, _fused(d, buffer, BETA), -ALPHA)])
 

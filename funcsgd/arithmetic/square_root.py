@@ -59,7 +59,7 @@ class SquareRoot:
 
     @property
     def n_wrong(self) -> int:
-        """How many of the 2**24 roots are not the correctly rounded ones."""
+        """The number of the 2**24 roots that are not correctly rounded."""
         if self.words is None:
             return 0
         return int(np.bitwise_count(self.words & 0x55555555).sum())  # -1 and 1 are odd
@@ -141,7 +141,7 @@ def sqrt(x: jax.Array, root: SquareRoot) -> jax.Array:
     Exactness: bitwise for float32 with the root of the torch that is compared; float64 and the low precisions are
     correctly rounded, which MKL's roots are not everywhere (`rounding`).
 
-    The derivative is that of the exact root, whatever the table, and 0 at 0: an average of squares that never met a
+    The derivative is that of the exact root, whatever the table, and 0 at 0: an average of squares that never had a
     gradient does not depend on anything, and infinity times that would be NaN.
     """
     wide = x.astype(compute_dtype(x.dtype))

@@ -31,7 +31,7 @@ class UnroundedUpdate:
 
     def __init__(self, high: Any, low: Any) -> None:
         self._parts: tuple[Any, Any] | None = (high, low)
-        # Quicker ways to the same sum, as long as nobody took it apart.
+        # Quicker ways to the same sum, as long as it was not taken apart.
         self._factors: tuple[jax.Array, jax.Array] | None = None
         self._replaced: tuple[Any, jax.Array] | None = None
 
@@ -46,8 +46,8 @@ class UnroundedUpdate:
     def replacing(cls, params: jax.Array, new: jax.Array) -> "UnroundedUpdate":
         """The difference of two arrays of one dtype, float32, float64 or complex: ``params + update`` is ``new``.
 
-        That an ordinary array cannot promise: where a parameter changes its sign, or many times its size, no number is
-        the difference. The two parts of a sum's rounding always are.
+        An ordinary array cannot guarantee that: where a parameter changes its sign, or many times its size, no number
+        is the difference. The two parts of a sum's rounding always are.
         """
         update = cls(None, None)
         update._parts, update._replaced = None, (params, new)
@@ -60,14 +60,14 @@ class UnroundedUpdate:
 
     @property
     def low(self) -> Any:
-        """What that rounding left over."""
+        """The error of that rounding."""
         return self._both()[1]
 
     def _both(self) -> tuple[Any, Any]:
         if self._parts is not None:
             return self._parts
         assert self._replaced is not None
-        params, new = self._replaced  # mostly nobody asks, so they are not calculated before
+        params, new = self._replaced  # rarely used, so they are not calculated before
         high, low = by_parts(difference_parts, new, params)
         return high, low
 

@@ -30,7 +30,7 @@ def with_average(tx: optax.GradientTransformation, average: Average) -> optax.Gr
         a = average(fl(p + u))          the parameters after the update
 
     The sum is the one that ``optax.apply_updates(p, u)`` makes. In the same ``jit`` both are one instruction, or two
-    that are compiled alike, so the average sees the parameters of the next step in every bit, as torch's
+    that are compiled alike, so the average gets the parameters of the next step in every bit, as torch's
     ``optimizer.step(); averaged_model.update_parameters(model)`` does. Apart they may not: ``u`` is then rounded on
     its way out, and the average has seen one rounding where the parameters get two. For the same reason wrap the
     whole optimizer: what changes ``u`` later, such as ``optax.MultiSteps``, belongs inside.
@@ -42,7 +42,7 @@ def with_average(tx: optax.GradientTransformation, average: Average) -> optax.Gr
 
     Returns:
         A transformation with a `WithAverageState`, whose updates are those of ``tx``. Its ``update`` needs
-        ``params``; of the extra arguments ``average_when``, a bool or a traced one, says whether this update's
+        ``params``; of the extra arguments ``average_when``, a bool or a traced one, decides whether this update's
         parameters count (they do without it), and the others go to ``tx``.
 
     Raises:

@@ -24,7 +24,7 @@ class AverageState(NamedTuple):
         buffers: tree, shapes and dtypes of the buffers given to ``init``; ``()`` where there are none.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     n_averaged: jax.Array
     average: optax.Params
     buffers: Any
@@ -232,7 +232,7 @@ def _counted(
 def _leaf(
     a: jax.Array, x: jax.Array, counts: jax.Array, copies: jax.Array, *, rule: str, **hyperparameters: Any
 ) -> jax.Array:
-    # What torch reads from memory has been rounded, whatever the compiler knows about its origin.
+    # What torch reads from memory has been rounded, whatever computed it.
     x = jnp.asarray(x, a.dtype)
     if rule == "copy":
         return jnp.where(counts, x, a)
@@ -242,5 +242,5 @@ def _leaf(
 
 
 def _floating(x: jax.Array) -> jax.Array:
-    """Integers become torch's default dtype, float32, as they do in torch when they meet a number."""
+    """Integers become torch's default dtype, float32, as in torch in arithmetic with a number."""
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)

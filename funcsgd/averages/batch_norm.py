@@ -24,11 +24,11 @@ def update_bn(loader: Iterable[Any], model: "nnx.Module") -> None:
 
     Args:
         loader: batches; arrays, or lists or tuples whose first element is an array and the only one that is used.
-            Not looked at where the model has no BatchNorm.
+            Not used where the model has no BatchNorm.
         model: called as ``model(batch)``; its statistics are replaced. Batches of one shape compile once.
 
     Raises:
-        ValueError: a layer sees a single value for each feature, with torch's message.
+        ValueError: a layer receives a single value for each feature, with torch's message.
         ModuleNotFoundError: flax is not installed.
 
     Exactness: `rounding`.

@@ -9,7 +9,7 @@ import optax
 
 
 class DirectionalDerivatives(NamedTuple):
-    """What `directional_derivatives` found along ``d``.
+    """The result of `directional_derivatives` along ``d``.
 
     Attributes:
         value: scalar, the function's value.
@@ -254,7 +254,7 @@ def _with_aux(function: Callable[..., Any], has_aux: bool) -> Callable[[Any], tu
 
 
 def _check(params: Any, direction: Any) -> None:
-    """Refuse what ``jax.jvp`` would refuse in words of its own, naming the leaf."""
+    """Raise for what ``jax.jvp`` rejects, naming the leaf."""
     if bool(jax.tree.structure(params) != jax.tree.structure(direction)):  # type: ignore[operator]
         raise ValueError(
             f"the direction must be a tree like the parameters, {jax.tree.structure(params)}, "

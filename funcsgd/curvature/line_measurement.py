@@ -35,7 +35,7 @@ class QuadraticStepState(NamedTuple):
         info: a `QuadraticStepInfo`, of the last update.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     value: jax.Array
     step: jax.Array
     info: QuadraticStepInfo
@@ -143,7 +143,7 @@ def _check_whole(name: str, params: Any) -> None:
     leaves = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
     if any(isinstance(leaf, optax.MaskedNode) for leaf in leaves):
         raise ValueError(
-            f"{name} sees a part of the parameters only, and value_fn takes all of them: put it behind the "
+            f"{name} receives a part of the parameters only, and value_fn takes all of them: put it behind the "
             f"optax.partition or optax.masked, as in optax.chain(optax.partition(...), {name}(...))"
         )
 
@@ -156,7 +156,7 @@ def _value_of(name: str, function: Callable[..., Any], has_aux: bool) -> Callabl
         if isinstance(out, tuple) != has_aux or (has_aux and len(out) != 2):
             raise TypeError(
                 f"with has_aux={has_aux} value_fn must return {'(value, aux)' if has_aux else 'a scalar'}, but returns "
-                f"{jax.tree.map(jnp.shape, out)}: say {name}(..., has_aux={not has_aux})"
+                f"{jax.tree.map(jnp.shape, out)}: use {name}(..., has_aux={not has_aux})"
             )
         return out[0] if has_aux else out
 

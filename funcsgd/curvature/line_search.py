@@ -33,7 +33,7 @@ def scale_by_quadratic_linesearch(
     ``d`` is what would be added to the parameters: ``-g`` for steepest descent, ``-buffer`` for momentum, any
     preconditioned or averaged direction. With the other sign ``alpha*`` has the other sign too, and ``u`` is the same.
     After ``optax.sgd(1.0)`` or ``optax.scale(-1.0)`` such a ``d`` comes in. A gradient, or the buffer of
-    `add_momentum`, is ``-d``: with ``uphill`` this takes the place of `scale_by_learning_rate`.
+    `add_momentum`, is ``-d``: with ``uphill`` this replaces `scale_by_learning_rate`.
 
     Where there is no such step:
 
@@ -49,7 +49,7 @@ def scale_by_quadratic_linesearch(
         learning_rate: what to step by where there is no minimum, and what ``info.relative_step`` is relative to. Scalar
             (number, 0-d array, tracer) or a schedule of the update count, from 0; so are the next three.
         relaxation: in (0, 2) on a quadratic: below 1 stops short of the minimum, above 1 goes beyond it.
-        damping: from 0, in units of curvature: how little a curvature is believed.
+        damping: from 0, in units of curvature: added to the measured curvature.
         max_step: bound on ``a``, from 0; None is no bound.
         uphill: what comes in is ``-d``.
         every: measure at the first update and each ``every``-th after it, and step by the same ``a`` in between, at no
@@ -63,12 +63,12 @@ def scale_by_quadratic_linesearch(
     Returns:
         A transformation with a `QuadraticStepState`. Its ``update`` needs ``params`` and, by keyword as for optax's own
         line searches, ``value``, ``grad`` and ``value_fn``, the loss of the batch as a function of the parameters.
-        ``curvature_fn``, also by keyword, takes the place of ``value_fn`` in measuring the curvature: the loss of a
-        part of the batch, say. Further extra arguments go to those functions that name them; others are ignored.
+        ``curvature_fn``, also by keyword, replaces ``value_fn`` in measuring the curvature: for example the loss of a
+        part of the batch. Further extra arguments go to those functions that name them; others are ignored.
 
     Raises:
         ValueError: at construction for values outside their ranges; in ``update`` when an argument is missing, or
-            inside ``optax.partition`` or ``optax.masked``, where the loss cannot be asked.
+            inside ``optax.partition`` or ``optax.masked``, where the loss cannot be evaluated.
         TypeError: ``value_fn`` returns a pair without ``has_aux``, or none with it.
 
     ``flax.nnx.Optimizer.update`` forwards the keywords. ``flax.training.TrainState.apply_gradients`` drops them;
@@ -106,7 +106,7 @@ def scale_by_quadratic_linesearch(
     def bounded(step: ArrayLike, count: jax.Array) -> jax.Array:
         if max_step is None:
             return jnp.asarray(step)
-        # not jnp.clip: at max_step=0 both of its ends would meet, and the derivative would be that of neither
+        # not jnp.clip: at max_step=0 both of its ends would be equal, and the derivative would be that of neither
         limit = jnp.asarray(value_at(max_step, count))
         return jnp.where(jnp.abs(step) > limit, jnp.sign(step) * limit, step)
 
@@ -151,14 +151,14 @@ def observe_quadratic_step(
             update count, from 0. 1 measures along the updates themselves: ``info.step_size`` is then what they
             should be multiplied by.
         uphill: what comes in is a gradient, a momentum buffer, ...: this is not the last stage of the chain, but stands
-            after the one whose direction is looked at.
+            after the one whose direction is measured.
         every: measure at the first update and each ``every``-th after it.
         curvature: see `scale_by_quadratic_linesearch`.
         has_aux: ``value_fn`` returns ``(value, aux)``; the second is ignored.
 
     Returns:
         A transformation with a `QuadraticStepState`; ``update`` needs what that of `scale_by_quadratic_linesearch`
-        needs. ``info`` is about ``d``; where the learning rate is 0 there is none, and ``zero_direction`` says so.
+        needs. ``info`` is about ``d``; where the learning rate is 0 there is none, and ``zero_direction`` is True.
 
     Raises:
         ValueError: as there.

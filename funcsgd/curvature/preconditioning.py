@@ -16,7 +16,7 @@ from funcsgd.per_leaf import check_trainable, incremented, zeros_like
 
 
 class DiagonalInfo(NamedTuple):
-    """What a diagonal preconditioner met at its last update.
+    """Measurements of a diagonal preconditioner at its last update.
 
     Attributes:
         n_nonpositive: int32 scalar, the number of entries of the curvature that are zero, negative or NaN.
@@ -33,11 +33,11 @@ class ScaleByDiagonalState(NamedTuple):
     """State of `scale_by_diagonal`.
 
     Attributes:
-        count: int32 scalar, the number of updates made; what a schedule of the power is asked for.
+        count: int32 scalar, the number of updates made, at which a schedule of the power is evaluated.
         info: a `DiagonalInfo`.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     info: DiagonalInfo
 
 
@@ -67,7 +67,7 @@ def scale_by_diagonal(h: Any, power: Hyperparameter = 1.0) -> optax.GradientTran
 
         g = g * h**-power           where h > 0;    g as it is elsewhere
 
-    On a quadratic with Hessian ``diag(h)`` the curvature that a step sees becomes ``h**(1 - power)``: power 0 is plain
+    On a quadratic with Hessian ``diag(h)`` the curvature in effect becomes ``h**(1 - power)``: power 0 is plain
     gradient descent, 1 Newton's method.
 
     Args:
@@ -76,7 +76,7 @@ def scale_by_diagonal(h: Any, power: Hyperparameter = 1.0) -> optax.GradientTran
 
     Returns:
         A transformation with a `ScaleByDiagonalState`. Gradients of None stay None. Entries of ``h`` that are not
-        positive can only be met where ``h`` is traced: they leave their gradient alone, and ``info`` counts them.
+        positive can only occur where ``h`` is traced: they leave their gradient unchanged, and ``info`` counts them.
 
     Raises:
         ValueError: at construction for a power outside [0, 1], or an ``h`` that is known and not positive somewhere.

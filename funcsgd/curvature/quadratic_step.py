@@ -1,4 +1,4 @@
-"""What the quadratic approximation along a direction says of a step: alpha*, and how good the step taken is."""
+"""The quadratic approximation along a direction: alpha*, and how good the step taken is."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -14,14 +14,14 @@ Curvature: TypeAlias = Callable[[Callable[..., Any], Any, Any], jax.Array]
 
 
 class QuadraticStepInfo(NamedTuple):
-    """What was seen along the direction ``d`` of an update; all floating scalars, NaN where there is no such number.
+    """Measurements along the direction ``d`` of an update; all floating scalars, NaN where there is no such number.
 
     ``jax_debug_nans`` stops at those NaNs as at any other: take the stage out while you look for one.
 
     Attributes:
         step_size: ``alpha* = -d'g / d'Hd``; NaN where the curvature is not positive, or so small that this overflows.
         slope: ``d'g``.
-        curvature: ``d'Hd``, with the damping that was asked for.
+        curvature: ``d'Hd``, with the given damping.
         step_taken: the multiple of ``d`` that the parameters moved by.
         predicted_decrease: ``-(a * d'g + a**2 / 2 * d'Hd)`` for the step taken, undamped.
         realised_decrease: of the update before this one: its value less this one's. The two are of different batches,

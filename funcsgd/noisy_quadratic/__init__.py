@@ -8,7 +8,7 @@ What a rule does to a quadratic loss with noisy gradients can be worked out with
     rule = nq.Rule(0.1, momentum=0.9, ema_decay=0.99)
     nq.steady_state(model, rule, batch_size=32).risk                    where it ends
     nq.risk_at(model, rule, 32, step=500)                               where it is
-    nq.approximation_ratios(model, rule, 32)                            what a rule of thumb would have said
+    nq.approximation_ratios(model, rule, 32)                            how far off a rule of thumb is
     nq.simulate(jax.random.key(0), model, rule, 32, 500, n_seeds=100)   what this library's rule does
     nq.optimal_rule(model, 32, 0.01, ("learning_rate", "momentum"))     how fast it could be
 

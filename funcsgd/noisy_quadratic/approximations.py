@@ -13,11 +13,11 @@ from funcsgd.noisy_quadratic.steady_state import convergence_rate, steady_state
 
 
 class Approximation(NamedTuple):
-    """What the lecture says of a rule; or, from `approximation_ratios`, that as a multiple of the truth.
+    """The lecture's values for a rule; or, from `approximation_ratios`, their ratios to the exact ones.
 
     Attributes:
         rate: shape ``(d,)``, the factor by which a step shrinks the expected error. As a ratio it is one of speeds,
-            ``log(approximate rate) / log(exact rate)``: above 1 where the lecture promises too much.
+            ``log(approximate rate) / log(exact rate)``: above 1 where the lecture's rate is too good.
         variance: shape ``(d,)``, of the averaged parameters in the steady state.
         risk: scalar, ``0.5 * sum(h * variance)``.
         overdamped: bool, shape ``(d,)``: whether ``beta < (1 - sqrt(alpha q))**2``, the regime that the lecture names
@@ -31,7 +31,7 @@ class Approximation(NamedTuple):
 
 
 def approximate_steady_state(model: NoisyQuadratic, rule: Rule, batch_size: ArrayLike = 1) -> Approximation:
-    """Return the lecture's approximations for a rule; where techniques meet, the product of their factors.
+    """Return the lecture's approximations for a rule; for several techniques, the product of their factors.
 
     Equation, with ``q = h**-power * (h + weight_decay)``, ``beta`` the momentum and ``gamma`` the average's decay::
 
@@ -43,7 +43,7 @@ def approximate_steady_state(model: NoisyQuadratic, rule: Rule, batch_size: Arra
 
     Args:
         model: of ``d`` coordinates.
-        rule: scalars. The lecture knows neither dampening nor Nesterov; both are overlooked.
+        rule: scalars. The lecture has neither dampening nor Nesterov; both are ignored.
         batch_size: positive scalar.
 
     Returns:
@@ -65,10 +65,10 @@ def approximate_steady_state(model: NoisyQuadratic, rule: Rule, batch_size: Arra
     h = model.h + rule.weight_decay
     q = curvature(model, rule)
     r = 1 - alpha * q
-    sgd = alpha * model.c / (batch_size * h * (2 - alpha * h))
+    plain = alpha * model.c / (batch_size * h * (2 - alpha * h))
     momentum = (1 + beta) / (1 - beta)
     average = (1 - gamma) * (1 + r * gamma) / ((1 + gamma) * (1 - r * gamma))
-    variance = sgd * momentum * average * model.h**-rule.power
+    variance = plain * momentum * average * model.h**-rule.power
     rate = jnp.abs(1 - alpha * q / (1 - beta))
     overdamped = jnp.asarray(beta < (1 - jnp.sqrt(alpha * q)) ** 2)
     return Approximation(rate, variance, 0.5 * jnp.sum(model.h * variance), overdamped)
@@ -93,13 +93,13 @@ def approximation_ratios(model: NoisyQuadratic, rule: Rule, batch_size: ArrayLik
 
     The lecture's speed of momentum, as ``beta`` nears 1, is right for ``x`` well below ``(1 - beta)**2``; half of the
     truth at the end of the overdamped regime, ``x = (1 - sqrt(beta))**2``; right once more at ``(1 - beta)**2 / 2``;
-    overstated beyond; and at ``2 (1 - beta)`` it sees a divergence where there is none.
+    overstated beyond; and at ``2 (1 - beta)`` it predicts a divergence where there is none.
 
-    The average's variance is exact, but for SGD alone. A long average forgets momentum: as ``gamma`` nears 1 its
+    The average's variance is exact, but for SGD alone. A long average cancels momentum: as ``gamma`` nears 1 its
     variance is ``(1 - gamma) / 2 * c / (B h**2)`` with momentum and without, and the product of both factors overstates
     it by all of ``(1 + beta) / (1 - beta)``. The average's speed is overstated wherever it is slower than what it
-    averages. The preconditioner's variance is right for small
-    steps. Weight decay's ``risk`` lacks the shift of the optimum,
+    averages. The preconditioner's variance is right for small steps. Weight decay's ``risk`` lacks the shift of the
+    optimum,
     ``0.5 * sum(h * (weight_decay / (h + weight_decay) * optimum)**2)``.
 
     Args:

@@ -39,8 +39,8 @@ def from_spectrum(
             step, until they are steady.
         c: scalar or shape ``(d,)``: the gradient's variance for a batch of one. None is ``h``, as in the paper, where
             noise and curvature are those of a log-likelihood.
-        optimum: scalar or shape ``(d,)``. Only weight decay tells one optimum from another.
-        start: scalar or shape ``(d,)``. A random start enters expected risks by its second moment alone: 1 stands for
+        optimum: scalar or shape ``(d,)``. It matters with weight decay only.
+        start: scalar or shape ``(d,)``. A random start enters expected risks by its second moment alone: 1 is
             the paper's standard normal start, too.
 
     Returns:

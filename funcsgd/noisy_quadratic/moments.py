@@ -4,8 +4,8 @@ On a quadratic each coordinate is a linear recursion of its own. Its state is
 
     x = (w - limit, b, a - limit)            parameters, momentum buffer, average of the parameters
 
-about ``limit``, the point at which the rule without noise comes to rest: the optimum, or nearer 0 under weight decay.
-A step is ``x = (I - D) x + n * noise``. What a risk needs of ``x`` is its mean and its second moments.
+about ``limit``, the limit of the rule without noise: the optimum, or nearer 0 under weight decay. A step is ``x = (I -
+D) x + n * noise``. What a risk needs of ``x`` is its mean and its second moments.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What one step, or several, do to moments: ``mean = A mean`` and ``second = A second A' + N``.
+    """The effect of one step, or several, on moments: ``mean = A mean`` and ``second = A second A' + N``.
 
     Attributes:
         matrix: A, shape ``(3, 3, d)``.
@@ -60,12 +60,12 @@ def after(steps: Steps, moments: Moments) -> Moments:
 
 
 def limit(model: NoisyQuadratic, rule: Rule) -> jax.Array:
-    """Return where the rule without noise comes to rest, shape ``(d,)``: ``h / (h + weight_decay) * optimum``."""
+    """Return the limit of the rule without noise, shape ``(d,)``: ``h / (h + weight_decay) * optimum``."""
     return model.h / (model.h + rule.weight_decay) * model.optimum
 
 
 def curvature(model: NoisyQuadratic, rule: Rule) -> jax.Array:
-    """Return the curvature that the rule sees, shape ``(d,)``: ``h**-power * (h + weight_decay)``."""
+    """Return the curvature in effect for the rule, shape ``(d,)``: ``h**-power * (h + weight_decay)``."""
     return model.h**-rule.power * (model.h + rule.weight_decay)
 
 

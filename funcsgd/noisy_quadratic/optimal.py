@@ -36,7 +36,7 @@ SCALES: dict[str, tuple[Callable[[jax.Array], jax.Array], tuple[float, float]]] 
 
 
 class StepsToTarget(NamedTuple):
-    """How long a rule takes.
+    """The number of steps that a rule takes.
 
     Attributes:
         steps: scalar, floating: the whole number of steps after which the risk is at most the target; infinite where

@@ -41,8 +41,8 @@ class Rule:
         nesterov: needs a positive momentum and zero dampening. Not a leaf of the tree.
 
     Raises:
-        ValueError: for Python numbers out of range. Arrays are not looked into: an unstable rule is a rule, and its
-            risk is infinite.
+        ValueError: for Python numbers out of range. Values of arrays are not checked: an unstable rule is a rule, and
+            its risk is infinite.
 
     Example:
         >>> import jax.numpy as jnp

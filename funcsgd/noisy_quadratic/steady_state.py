@@ -1,4 +1,4 @@
-"""Where a rule ends: its steady state by the discrete Lyapunov equation, its rate, and the limit of its stability."""
+"""The limit of a rule: its steady state by the discrete Lyapunov equation, its rate, and the limit of its stability."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from funcsgd.noisy_quadratic.rule import Rule
 
 
 class SteadyState(NamedTuple):
-    """What a rule tends to after many steps, coordinate by coordinate.
+    """The limit of a rule after many steps, coordinate by coordinate.
 
     Attributes:
         risk: scalar, the expected loss; infinite where a coordinate is unstable.
@@ -55,10 +55,10 @@ def steady_state(model: NoisyQuadratic, rule: Rule, batch_size: ArrayLike = 1) -
     five where ``1 - rate`` is 1e-6.
 
     Source: the recursion of Zhang et al. 2019, arXiv:1907.04164, appendix; the Lyapunov equation is the standard
-    condition for its covariance to stand still.
+    condition for its covariance to be constant.
 
-    Differs from the paper in: momentum, dampening, Nesterov, average, preconditioner and weight decay may meet in one
-    rule, and nothing is bounded or approximated.
+    Differs from the paper in: momentum, dampening, Nesterov, average, preconditioner and weight decay may be combined
+    in one rule, and nothing is bounded or approximated.
 
     Example:
         >>> from funcsgd import noisy_quadratic as nq

@@ -37,17 +37,17 @@ class AdamState(NamedTuple):
     """State of `adam` and `adamw`, under torch's names.
 
     Attributes:
-        count: int32 scalar, the number of updates made; what schedules are asked for.
+        count: int32 scalar, the number of updates made, at which schedules are evaluated.
         rate: the learning rate, as a double; `get_learning_rate` and `set_learning_rate` find it.
         step: float32, shape ``(n_leaves,)`` in the order of ``jax.tree.leaves(exp_avg)``: the number of gradients that
-            each parameter has met. Of its own for each, because torch does not count for one without gradient; in one
-            array, because hundreds of scalars cost a tenth of the update.
+            each parameter has had. One for each, because torch does not count a missing gradient; in one array, because
+            hundreds of scalars cost a tenth of the update.
         exp_avg: tree, shapes and dtypes of the parameters: average of the gradients.
         exp_avg_sq: likewise, average of their squares; of complex ones by parts.
         max_exp_avg_sq: likewise, the largest ``exp_avg_sq`` so far; None without ``amsgrad``.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     rate: Any
     step: jax.Array
     exp_avg: optax.Updates
@@ -107,12 +107,12 @@ def adam(
     Shares of 4,099 parameters that differ after 1 and 200 steps on an AMD processor, gradients over six decades,
     float16's over one (``python -m benchmarks.shares``): ``"correct"`` in the place of that torch's root, of which 17 %
     are one number off, 5 % and 16 %; ``fused`` with ``"correct"``, the root that it has everywhere, 0 and 0.02 %;
-    ``capturable``, another algebra, which torch refuses on a CPU, 60 % and 82 %; float64 0.4 % and 2 %; complex128
+    ``capturable``, another algebra, which torch rejects on a CPU, 60 % and 82 %; float64 0.4 % and 2 %; complex128
     0.7 % and 4 %; bfloat16 0.6 % and 0.3 %; float16 0.3 % and 7 %.
 
     Adam's last operation is a quotient that torch rounds before it is added, so that ``optax.apply_updates`` may stand
     outside of the ``jit``. Derivatives with respect to every hyperparameter are those of the rule, those of parameters
-    that never met a gradient 0.
+    that never had a gradient 0.
 
     Source: ``torch/optim/adam.py``, ``_single_tensor_adam``, torch 2.13.0.
 

@@ -18,7 +18,7 @@ def bias_corrections(
     """Return for each parameter ``learning_rate / (1 - beta1**step)`` and ``(1 - beta2**step)**0.5``.
 
     Args:
-        step: floating array, shape ``(n,)``: the number of gradients that each parameter has met; 0 counts as
+        step: floating array, shape ``(n,)``: the number of gradients that each parameter has had; 0 counts as
             1, so that no result is infinite.
         learning_rate: float64 scalar.
         beta1: number or float64 scalar, in [0, 1).
@@ -75,7 +75,7 @@ def _corrections_for(dtypes: tuple[Any, ...], corrections: tuple[jax.Array, ...]
 
 
 def cast(x: ArrayLike | None, dtype: Any) -> Any:
-    """Round a double once; a Python number is cast where it meets an array, and None stays None."""
+    """Round a double once; a Python number is cast in arithmetic with an array, and None stays None."""
     if x is None or isinstance(x, int | float):
         return x
     with doubles():
@@ -83,7 +83,7 @@ def cast(x: ArrayLike | None, dtype: Any) -> Any:
 
 
 def _not_constant(x: ArrayLike, beside: jax.Array) -> jax.Array:
-    """``x`` as an array of which the compiler does not know that its elements are one number."""
+    """``x`` as an array that the compiler cannot recognise as one repeated number."""
     return jnp.where(beside != beside, beside, x)
 
 

@@ -1,6 +1,6 @@
 """A learning rate that a rule calculates with in float64, as torch does in Python, and holds in its state.
 
-SGD's learning rate meets the parameters as it is, in one cast. Adam's is divided by ``1 - beta1**step`` before, in
+SGD's learning rate is cast to the parameters' dtype as it is. Adam's is divided by ``1 - beta1**step`` before, in
 Python floats, so that it must be a double until then.
 """
 
@@ -32,7 +32,7 @@ class HeldRateState(NamedTuple):
 
 
 class HeldRate(NamedTuple):
-    """What `hold` makes.
+    """The result of `hold`.
 
     Attributes:
         init: ``init()`` returns the state: a `HeldRateState`, or that of the stage that was given.

@@ -1,4 +1,4 @@
-"""What every rule does with the leaves of its trees: those without gradient are left alone, the others stepped."""
+"""The loop of every rule over the leaves of its trees: those without gradient are unchanged, the others stepped."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

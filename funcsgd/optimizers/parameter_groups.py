@@ -14,7 +14,7 @@ _TORCH_NAMES = {"lr": "learning_rate"}
 
 
 class ParameterGroups(NamedTuple):
-    """What `from_groups` makes.
+    """The result of `from_groups`.
 
     Attributes:
         params: the parameters of all groups by name, in torch's order; unnamed ones are called "0", "1", ...

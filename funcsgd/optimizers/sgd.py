@@ -49,7 +49,7 @@ def sgd(
     XLA's CPU backend takes subnormal numbers for zeros, as torch does after ``torch.set_flush_denormal(True)``. NaN is
     NaN, of whatever sign and payload. A wrapper that computes after the last stage, such as ``optax.MultiSteps`` or
     ``optax.apply_if_finite``, can cost a rounding: put it around the stages before `scale_by_learning_rate`. `manifest`
-    names what a compiler is known to take, `verify` asks about a step of your own, and inside `exact_arithmetic` there
+    names what a compiler is known to lose, `verify` checks a step of your own, and inside `exact_arithmetic` there
     is nothing to take.
 
     Source: ``torch/optim/sgd.py``, ``_single_tensor_sgd``, torch 2.13.0.

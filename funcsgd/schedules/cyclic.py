@@ -20,7 +20,7 @@ class CyclicLR(Schedule):
         f = 1, 1 / 2 ** (cycle - 1), gamma ** step or scale_fn(cycle or step); cycles count from 1
 
     Args:
-        base_lr: lower bound; it takes the place of the optimizer's learning rate, so none is asked for.
+        base_lr: lower bound; it replaces the optimizer's learning rate, which is therefore no argument.
         max_lr: upper bound.
         step_size_up: number of steps, batches as a rule, from the lower bound to the upper.
         step_size_down: number of steps back; None for as many.

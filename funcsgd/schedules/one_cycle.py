@@ -20,7 +20,7 @@ class OneCycleLR(Schedule):
         end = pct_start * N - 1, [three phases: 2 * pct_start * N - 2,] N - 1       with N for total_steps
 
     Args:
-        max_lr: the top. The initial learning rate follows from it, so none is asked for.
+        max_lr: the top. The initial learning rate follows from it, and is no argument.
         total_steps: number of steps, batches as a rule, in the cycle. Or give the next two.
         epochs: times ``steps_per_epoch`` is ``total_steps``.
         steps_per_epoch: number of updates in an epoch.

@@ -1,8 +1,8 @@
-"""What a scheduler does to a learning rate that only the run will know: a few operations for each epoch.
+"""A scheduler's operations on a learning rate whose value is known only during the run: a few for each epoch.
 
 Where a metric decides about the learning rate as well (`ReduceLROnPlateau`), no table can hold its values. But what
 torch's schedulers do with it in an epoch is always the same short piece of arithmetic, and that can be written down
-beforehand, by giving the recurrence a number that remembers what is done to it.
+beforehand, by giving the recurrence a number that records the operations applied to it.
 """
 
 import math
@@ -21,11 +21,11 @@ from funcsgd.schedules.composition import ChainedScheduler
 _PRODUCT, _SUM, _QUOTIENT, _CONSTANT = range(4)
 
 Steps: TypeAlias = tuple[tuple[int, float], ...]
-"""What is done to a learning rate in one epoch: kinds of arithmetic and their constants."""
+"""The operations on a learning rate in one epoch: kinds of arithmetic and their constants."""
 
 NOTHING: Steps = ((_PRODUCT, 1.0),)
 UNDEFINED: Steps = ((_CONSTANT, math.nan),)
-"""For epochs of which nobody knows what the scheduler would do: NaN, rather than another learning rate."""
+"""For epochs beyond those for which the scheduler's operations are known: NaN, rather than a wrong learning rate."""
 
 
 class Operations(NamedTuple):
@@ -34,7 +34,7 @@ class Operations(NamedTuple):
     Attributes:
         kinds: int8, shape ``(n + 1, m)``: product with a constant, sum, quotient, or the constant itself.
         constants: float64, shape ``(n + 1, m)``. The last row is that of all later epochs; in those of
-            `operations` it does nothing, so that from epoch ``n`` on the scheduler rests.
+            `operations` it does nothing, so that from epoch ``n`` on the learning rate is unchanged.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -80,7 +80,7 @@ def operations(chained: ChainedScheduler, n: int) -> tuple[float, list[Operation
 
 
 class UnknownRate:
-    """A learning rate that remembers the arithmetic it goes through. ``a - b`` is ``a + (-b)``, in every bit."""
+    """A learning rate that records the arithmetic applied to it. ``a - b`` is ``a + (-b)``, in every bit."""
 
     __array_ufunc__ = None  # a NumPy scalar on the left leaves the arithmetic to us
 
@@ -106,7 +106,7 @@ class UnknownRate:
     __radd__ = __add__
 
     def __bool__(self) -> bool:
-        raise TypeError("what the scheduler does depends on the learning rate itself, which only the run will know")
+        raise TypeError("the scheduler's operations depend on the learning rate, which is known only during the run")
 
     def __eq__(self, other: object) -> bool:
         return bool(self)

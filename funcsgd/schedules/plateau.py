@@ -20,7 +20,7 @@ class ReduceLROnPlateauState(NamedTuple):
         words: uint32, shape ``(2,)``, or ``(n_groups, 2)``; torch's ``group["lr"]``, the bits of a double.
         best: floating scalar, the best metric so far; the worst possible before the first.
         num_bad_epochs: int32 scalar, epochs without improvement.
-        cooldown_counter: int32 scalar, epochs left in which bad ones are forgiven.
+        cooldown_counter: int32 scalar, epochs left in which bad ones are not counted.
     """
 
     words: jax.Array
@@ -50,7 +50,7 @@ class ReduceLROnPlateau:
         learning_rate: to begin with; a scalar, or one for each parameter group, shape ``(n_groups,)``.
         mode: whether the metric should get smaller or larger.
         factor: less than 1.
-        patience: number of bad epochs that are borne; the next one reduces.
+        patience: number of bad epochs tolerated; the next one reduces.
         threshold: least improvement that counts; with "rel" a fraction of the best metric, which is lenient when
             metrics are negative.
         threshold_mode: how it is taken.
@@ -93,7 +93,7 @@ class ReduceLROnPlateau:
     eps: ArrayLike = 1e-8
 
     needs_metric: ClassVar[bool] = True
-    """So that SequentialLR and ChainedScheduler refuse it with torch's error."""
+    """SequentialLR and ChainedScheduler reject it with torch's error."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.factor, jax.core.Tracer) and np.asarray(self.factor) >= 1.0:

@@ -13,7 +13,7 @@ Group: TypeAlias = dict[str, Any]
 
 
 class Stepper(Protocol):
-    """What `SequentialLR` and `ChainedScheduler` need of the schedulers inside them."""
+    """The part of a scheduler that `SequentialLR` and `ChainedScheduler` need of those inside them."""
 
     def initial_step(self) -> None:
         """Do what the end of torch's constructor does, and what SequentialLR does again."""
@@ -69,7 +69,7 @@ class Recurrence:
         self.group["lr"] = self.get_lr(self)
 
     def update_lr(self, epoch: int) -> None:
-        """Jump to an epoch by the closed form, or by the recurrence where there is none; `step_count` rests."""
+        """Jump to an epoch by the closed form, or by the recurrence where there is none; `step_count` is unchanged."""
         self.last_epoch = epoch
         self.group["lr"] = self.get_lr(self) if self.closed_form is None else self.closed_form(self.base_lr, epoch)
 

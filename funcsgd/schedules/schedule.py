@@ -1,4 +1,4 @@
-"""What a schedule is: a pure function of a count, and the table of what torch's scheduler would have set."""
+"""Schedules: pure functions of a count, with a table of the values that torch's scheduler sets."""
 
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ class Schedule:
     frozen and may be read in three ways:
 
     - ``schedule(count)`` with an array or tracer, as an optax schedule: the closed form in the default float dtype, to
-      a few roundings of the largest value; a power counts the rounding of its base as often as its exponent says.
+      a few roundings of the largest value; a power multiplies the rounding error of its base by its exponent.
     - ``schedule(count)`` with a Python number: the closed form in Python doubles, torch's ``_get_closed_form_lr`` in
       every bit where there is one.
     - ``schedule.table(n)``: torch's own recurrence, in every bit. It drifts from the closed form: in 10,000 epochs, as
@@ -86,7 +86,7 @@ class Schedule:
         """The momentum that the schedule cycles along with the learning rate; None where it leaves momentum alone."""
         return MomentumSchedule(self) if self.cycles_momentum() else None
 
-    # What a schedule says about itself. Names are those of torch's methods where there is one.
+    # A schedule's description of itself. Names are those of torch's methods where there is one.
 
     def validate(self) -> None:
         """Raise what torch's constructor raises; values that are not `known` pass."""

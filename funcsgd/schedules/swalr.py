@@ -74,6 +74,6 @@ class SWALR(Schedule):
         return self.swa_lr * alpha + base_lr * (1 - alpha)
 
     def _alpha(self, step: Any) -> Any:
-        """How far the annealing is, 0 to 1."""
+        """The progress of the annealing, 0 to 1."""
         t = maximum(0, minimum(1, step / maximum(1, self.anneal_epochs)))
         return t if self.anneal_strategy == "linear" else (1 - cos(math.pi * t)) / 2

@@ -1,4 +1,4 @@
-"""What stands between a gradient and an update, a stage a file: rules are chains of these."""
+"""The stages between a gradient and an update, one in a file: rules are chains of these."""
 
 from funcsgd.stages.clipping import ClipGradNormInfo as ClipGradNormInfo
 from funcsgd.stages.clipping import ClipGradNormState as ClipGradNormState

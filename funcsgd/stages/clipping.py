@@ -16,7 +16,7 @@ from funcsgd.stages.gradient_norm import check_summation, get_total_norm
 
 
 class ClipGradNormInfo(NamedTuple):
-    """What `clip_grad_norm` found at the last update.
+    """The findings of `clip_grad_norm` at the last update.
 
     Attributes:
         total_norm: real scalar, the norm before clipping: what torch's ``clip_grad_norm_`` returns; 0 before the first.
@@ -174,6 +174,6 @@ def clip_grad_value(clip_value: ArrayLike) -> optax.GradientTransformationExtraA
 def _clamped(g: jax.Array, *, limit: ArrayLike) -> jax.Array:
     limit = jnp.asarray(limit, g.dtype).reshape(())
     clamped = jnp.minimum(jnp.maximum(g, -limit), limit)
-    # at a limit of 0 both ends meet, and the derivative of the minimum would be a mean of theirs
+    # at a limit of 0 both ends are equal, and the derivative of the minimum would be a mean of theirs
     smooth = jnp.where((g > limit) | (limit < 0), limit, jnp.where(g < -limit, -limit, g))
     return with_tangent_of(clamped, smooth)

@@ -1,4 +1,4 @@
-"""Parameters that rest: what ``requires_grad_(False)`` does to an optimizer."""
+"""Frozen parameters, with the effect of ``requires_grad_(False)`` on an optimizer."""
 
 from typing import Any
 
@@ -7,25 +7,25 @@ import optax
 
 
 def drop_gradients(mask: Any) -> optax.GradientTransformationExtraArgs:
-    """Take the gradients of some parameters away: the first stage of a rule.
+    """Replace the gradients of some parameters by None: the first stage of a rule.
 
     Equation, for each parameter::
 
         g = None if frozen else g
 
-    Every rule of this library leaves a parameter without a gradient alone, as torch does: every bit of it and of its
-    momentum buffer, which resumes when the parameter thaws. Weight decay does not reach it, and it counts for nothing
-    in a total norm. Only an average goes on to follow it.
+    Every rule of this library leaves a parameter without a gradient unchanged, as torch does, and its state too, from
+    which it resumes when it is thawed. Weight decay is not applied to it, and it adds nothing to a total norm. An
+    average still includes it.
 
     Args:
-        mask: a tree of bools like the parameters, or like the top of their tree; True for what is frozen.
+        mask: a tree of bools with the structure of the parameters, or a prefix of it; True for frozen parameters.
 
     Returns:
         A transformation without state. ``update`` needs ``params`` in the stages behind it.
 
     Exactness: bitwise.
 
-    Source: ``torch/optim/optimizer.py``: a parameter whose ``grad`` is None is passed over, torch 2.13.0.
+    Source: ``torch/optim/optimizer.py``: a parameter whose ``grad`` is None is skipped, torch 2.13.0.
 
     Differs from ``optax.freeze`` in: a gradient of None, not of 0, which momentum and weight decay would turn into a
     step.

@@ -44,7 +44,7 @@ def get_total_norm(
 
     Exactness: bitwise under ``jit`` on an x86-64 CPU with FMA for norms 2 and infinity of float32 or float64 leaves
     that have torch's shapes (a transposed kernel is summed in another order), torch's order and torch's summation.
-    Otherwise `rounding`. Inside ``shard_map`` it is the norm of the shard that each device sees.
+    Otherwise `rounding`. Inside ``shard_map`` it is the norm of each device's shard.
 
     Source: ``torch/nn/utils/clip_grad.py``, ``_get_total_norm``, and ``aten/src/ATen/native/cpu/ReduceOpsKernel.cpp``,
     ``norm_kernel_tensor_iterator_impl``, torch 2.13.0.

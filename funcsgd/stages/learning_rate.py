@@ -23,7 +23,7 @@ class ScaleByLearningRateState(NamedTuple):
             may be set by hand (`set_learning_rate`).
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     learning_rate: jax.Array
 
 
@@ -57,7 +57,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> optax.GradientTrans
 
     Differs from ``optax.scale_by_learning_rate`` in: (1) the learning rate can be read from the state, and set there:
     a state keeps its own when it is given to a rule made with another number, as torch's ``load_state_dict`` has it;
-    (2) a Python number meets the parameters' dtype in one cast; (3) low-precision updates in float32; (4) None.
+    (2) a Python number is cast to the parameters' dtype once; (3) low-precision updates in float32; (4) None.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,7 +105,7 @@ def _negated_and_counted(learning_rate: jax.Array, count: jax.Array) -> tuple[ja
 
 
 def moved(updates: optax.Updates, params: optax.Params | None, step_size: jax.Array) -> optax.Updates:
-    """Return ``step_size * d`` for every direction, as `scale_by_learning_rate` does; None as it says there."""
+    """Return ``step_size * d`` for every direction, as `scale_by_learning_rate` does; None stays None."""
     # An UnroundedUpdate is added in fewer operations where no jit has taken it apart on its way.
     move = _step if is_exact() else _compiled_step
 
@@ -153,7 +153,7 @@ def get_learning_rate(state: optax.OptState) -> jax.Array | list[jax.Array]:
     if any(_is_scheduled(node) for node in nodes):
         raise ValueError(
             "optax.inject_hyperparams with a schedule keeps the learning rate of the update before, not of the next: "
-            "give the schedule to funcsgd.sgd itself, whose state holds it, or read state.hyperparams if that is meant"
+            "give the schedule to a rule of funcsgd, whose state holds it, or read state.hyperparams if that is meant"
         )
     rates = [
         node.learning_rate if hasattr(node, "learning_rate") else node.hyperparams["learning_rate"] for node in nodes
@@ -204,7 +204,9 @@ def set_learning_rate(state: optax.OptState, learning_rate: ArrayLike | Sequence
     if found != len(given) and several:
         raise ValueError(f"the state has {found} learning rates, but {len(given)} are given")
     if any(map(_is_scheduled, leaves)):
-        raise ValueError("optax.inject_hyperparams overwrites it by its schedule: give funcsgd.sgd the schedule itself")
+        raise ValueError(
+            "optax.inject_hyperparams overwrites it by its schedule: give the schedule to a rule of funcsgd"
+        )
     values = iter(given if several else given * found)
     return structure.unflatten([_with_rate(node, next(values)) if _holds_rate(node) else node for node in leaves])
 
@@ -230,6 +232,6 @@ def _with_rate(node: Any, value: ArrayLike) -> Any:
 
 def _no_rate(state: Any) -> str:
     return (
-        f"no learning rate in a state of type {type(state).__name__}: build the optimizer with funcsgd.sgd, "
+        f"no learning rate in a state of type {type(state).__name__}: build the optimizer with a rule of funcsgd, with "
         "funcsgd.scale_by_learning_rate or optax.inject_hyperparams"
     )

@@ -23,15 +23,15 @@ class AddMomentumState(NamedTuple):
     """State of `add_momentum`.
 
     Attributes:
-        count: int32 scalar, the number of updates made; what a momentum schedule is asked for.
-        started: bool scalars in the order of ``jax.tree.leaves(momentum_buffer)``: the leaf has met a gradient and its
+        count: int32 scalar, the number of updates made, at which a momentum schedule is evaluated.
+        started: bool scalars in the order of ``jax.tree.leaves(momentum_buffer)``: the leaf has had a gradient, and its
             buffer holds it. Per leaf, because torch starts a late parameter at its own first gradient. Scalars, because
             a place in one array would make each leaf's compiled code another; no tree like the parameters, because
             ``optax.tree_map_params`` would give it their shardings. Without leaves an empty array.
         momentum_buffer: tree, shapes and dtypes of the parameters, under torch's name; zeros before the start.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     started: tuple[jax.Array, ...] | jax.Array
     momentum_buffer: optax.Updates
 
@@ -123,7 +123,7 @@ def _leaf(
     undamped = isinstance(dampening, int | float) and dampening == 0
     g = g.astype(buffer.dtype)
     # Not sums are chosen here but what goes into them: of a choice between sums compilers make two loops, with
-    # roundings of their own. The first gradient meets -0.5 times zeros, a buffer at rest meets -0.0, and adding
+    # roundings of their own. The first gradient is added to -0.5 times zeros, an unchanged buffer to -0.0, and adding
     # -0.0 changes no bit. (Not -1: of a choice between 1 and -1 LLVM makes a change of sign, and two loops.)
     nothing = -jnp.zeros_like(g)
     old = mul(buffer, _where(on, jnp.where(started, momentum, -0.5), 1.0))

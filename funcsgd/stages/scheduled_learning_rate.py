@@ -24,11 +24,11 @@ class ScaleBySchedulersState(NamedTuple):
         count: int32 scalar, the number of updates made.
         last_epoch: int32 scalar, how often the schedulers were stepped; torch's name.
         words: uint32, shape ``(2,)``: the learning rate that the next update takes, the bits of a double; where a
-            scheduler watches a metric and an epoch is over, that of the epoch, until the metric is seen.
+        scheduler watches a metric and an epoch is over, that of the epoch, until the metric is received.
         plateaus: a `ReduceLROnPlateauState` for each `ReduceLROnPlateau`; their ``words`` are what each one left.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
     last_epoch: jax.Array
     words: jax.Array
     plateaus: tuple[ReduceLROnPlateauState, ...]
@@ -42,7 +42,7 @@ class ScaleBySchedulersState(NamedTuple):
 def scale_by_schedulers(
     schedulers: Sequence[Schedule | ReduceLROnPlateau | Operations], n: int, every: ArrayLike = 1
 ) -> optax.GradientTransformationExtraArgs:
-    """Turn a direction into a step downhill, as long as several schedulers say: the last stage of a rule.
+    """Turn a direction into a step downhill, by a learning rate that several schedulers set: the last stage of a rule.
 
     Equation::
 
@@ -50,17 +50,18 @@ def scale_by_schedulers(
             lr = scheduler(lr), or scheduler(metric, lr)
         u = -lr * d                                             and then optax.apply_updates
 
-    ``metric`` is the newest one; without it ``value`` is taken for it. It is looked at between two epochs, where torch
+    ``metric`` is the newest one; without it ``value`` is taken. It is used between two epochs, where torch
     calls ``scheduler.step(metric)``: in the first update of the new epoch, before that update is made. In all others it
-    is not looked at.
+    is not used.
 
     Without a `ReduceLROnPlateau`, ``tabulate(ChainedScheduler(schedulers), n)`` does the same for less.
 
     Args:
         schedulers: in the order of their construction in torch, and of their steps; each changes the learning rate
-            that the one before it left. They must agree on the one that they begin with. `Operations` say outright
-            what is done in each epoch.
-        n: number of epochs, from 1; beyond it the schedules rest, and those that watch a metric go on.
+            that the one before it left. They must agree on the one that they begin with. `Operations` list what is done
+            in each epoch.
+        n: number of epochs, from 1; beyond it the schedules stay at their last value, and those that watch a metric go
+            on.
         every: number of updates in an epoch, from 1.
 
     Returns:
@@ -76,10 +77,10 @@ def scale_by_schedulers(
     Exactness: bitwise for the learning rate: torch's double, kept and calculated as one with and without JAX's 64-bit
     mode, and cast once; see `ReduceLROnPlateau` for the metric. That of `scale_by_learning_rate` for the step.
 
-    Differs from ``optax.contrib.reduce_on_plateau`` in: (1) it takes the place of the learning rate, instead of
-    scaling updates that already have one; (2) the first update looks at nothing, as no epoch is over; (3) the metric
-    is one number for each epoch, not averaged over its updates; (4) what `ReduceLROnPlateau` does otherwise; (5) the
-    schedules beside it meet the reduced learning rate, as they do in torch.
+    Differs from ``optax.contrib.reduce_on_plateau`` in: (1) it replaces the learning rate, instead of scaling updates
+    that already have one; (2) the first update uses no metric, as no epoch is over; (3) the metric is one number for
+    each epoch, not averaged over its updates; (4) what `ReduceLROnPlateau` does otherwise; (5) the schedules beside it
+    act on the reduced learning rate, as in torch.
 
     Example:
         >>> import jax.numpy as jnp
@@ -128,18 +129,18 @@ def scale_by_schedulers(
                     words = to_words(step.apply(from_words(words), epoch))
         return ScaleBySchedulersState(state.count, epoch, words, tuple(seen))
 
-    def resting(state: ScaleBySchedulersState, value: jax.Array) -> ScaleBySchedulersState:
+    def unchanged(state: ScaleBySchedulersState, value: jax.Array) -> ScaleBySchedulersState:
         del value
         return state
 
     @jax.jit  # called eagerly, one dispatch for all that is not a leaf
     def advanced(state: ScaleBySchedulersState, metric: jax.Array) -> tuple[ScaleBySchedulersState, jax.Array]:
         """The state for the next update, and the step size of this one."""
-        new = jax.lax.cond(state.count // every > state.last_epoch, stepped, resting, state, metric)
+        new = jax.lax.cond(state.count // every > state.last_epoch, stepped, unchanged, state, metric)
         step_size = -new.learning_rate
         new = new._replace(count=optax.safe_increment(state.count))
         if not plateaus:  # nothing to wait for: what the next update takes is known
-            new = jax.lax.cond(new.count // every > new.last_epoch, stepped, resting, new, metric)
+            new = jax.lax.cond(new.count // every > new.last_epoch, stepped, unchanged, new, metric)
         return new, step_size
 
     def update(

@@ -126,7 +126,7 @@ def _parts(vectors: jax.Array, n_lanes: int) -> jax.Array:
 
 
 def _rest(vectors: jax.Array, start: int) -> jax.Array:
-    """What the full rows leave over, shape ``(n_vectors, 7)``: by four, and up to three; zeros where there is none."""
+    """The remainder of the full rows, shape ``(n_vectors, 7)``: by four, and up to three; zeros where there is none."""
     n = vectors.shape[1] - start
     by_four = n // 4 * 4
     apart = jnp.pad(vectors[:, start : start + by_four], ((0, 0), (0, 4 - by_four)))

@@ -1,4 +1,4 @@
-"""Coupled weight decay: the gradient of ``weight_decay / 2 * |p|**2``, added before momentum sees the gradient."""
+"""Coupled weight decay: the gradient of ``weight_decay / 2 * |p|**2``, added before the gradient enters momentum."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class AddWeightDecayState(NamedTuple):
         count: int32 scalar, the number of updates made.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # optax's name; it hides tuple.count, which nobody needs here
+    count: jax.Array  # type: ignore[assignment]  # optax's name, in place of tuple.count
 
 
 def add_weight_decay(

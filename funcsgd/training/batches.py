@@ -1,4 +1,4 @@
-"""Which samples each update sees: index arrays that are checked before anything runs, and orders drawn in the program.
+"""The samples of each update: index arrays that are checked before anything runs, and orders drawn in the program.
 
 The spectrum of noise, from the least to the most: the full gradient is ``batches=None``, mini-batches are a batch size
 between, pure SGD is a batch size of 1.
@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """How the program draws the order of an epoch by itself.
+    """A way for the program to draw the order of an epoch by itself.
 
     Attributes:
         draw: ``draw(key) -> (order, key)``: integers of shape ``(samples,)``, and what the next epoch draws from. The
@@ -108,7 +108,7 @@ class Rows(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many samples each update of an epoch sees."""
+        """The number of samples of each update of an epoch."""
         full = () if self.full is None else (self.full.shape[-1],) * self.full.shape[-2]
         return full if self.rest is None else (*full, self.rest.shape[-1])
 
@@ -125,7 +125,7 @@ def checked_rows(batches: ArrayLike, samples: int) -> Rows:
 
     Args:
         batches: integers, shape ``(epochs, steps, batch)`` or ``(steps, batch)``; -1 fills the end of the last batch of
-            an epoch. A tracer cannot be looked into: its indices are taken as full batches.
+            an epoch. The values of a tracer are unknown: its indices are taken as full batches.
         samples: number of samples in the data.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How the parts of a run are compiled: whether a surrounding program does it, and in which order small work is done."""
+"""Compilation of a run's parts: by a surrounding program or here, and the order in which small work is done."""
 
 import functools
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def _can_be_in_order() -> bool:
 
 
 def is_traced() -> bool:
-    """Whether a transformation of JAX is at work around us."""
+    """Whether the call is inside a transformation of JAX."""
     here = get_opaque_trace_state()  # type: ignore[no-untyped-call]
     with jax.core.eval_context():
         return bool(here != get_opaque_trace_state())  # type: ignore[no-untyped-call]

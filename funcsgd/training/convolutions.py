@@ -1,9 +1,9 @@
 """Convolutions inside a compiled loop, with the speed and the bits that they have outside of it.
 
 XLA's CPU compiler brings convolutions into the one layout that its fast kernel takes (batch first, features last), but
-only those that do not stand inside a loop (``ConvCanonicalization`` looks at the entry computation). The gradient of a
-kernel is a convolution in another layout: in a ``scan`` it falls to a plain loop nest, which is several times slower
-and adds in another order. So it is brought into that layout before XLA sees it.
+only those that do not stand inside a loop (``ConvCanonicalization`` treats the entry computation only). The gradient of
+a kernel is a convolution in another layout: in a ``scan`` it falls to a plain loop nest, which is several times slower
+and adds in another order. So it is brought into that layout before XLA compiles it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def with_canonical_convolutions(function: Callable[..., Any]) -> Callable[..., A
         A function of the same arguments and results; ``function`` itself except on a CPU.
 
     Exactness: bitwise what XLA makes of the function outside a loop; `rounding` for the gradients of grouped kernels,
-    which XLA turns into something else before it looks at the layout.
+    which XLA turns into something else before it chooses the layout.
     """
     if jax.default_backend() != "cpu":
         return function

@@ -15,7 +15,7 @@ from funcsgd.training.update import Carry, Program, Seen, update
 
 
 class Inputs(NamedTuple):
-    """What a run reads and never changes. ``rows`` is None for the full gradient, and where they are drawn."""
+    """The constant inputs of a run. ``rows`` is None for the full gradient, and where they are drawn."""
 
     data: Any
     rows: Rows | None
@@ -29,7 +29,7 @@ def rows_of_epoch(program: Program, key: Any, rows: Rows | None) -> tuple[Rows |
     order, key = program.order.draw(key)
     if order.shape != (program.order.samples,) or not jnp.issubdtype(order.dtype, jnp.integer):
         raise ValueError(
-            f"a BatchOrder must draw {program.order.samples} integers, as its `samples` says, but draws "
+            f"a BatchOrder must draw {program.order.samples} integers, its `samples`, but draws "
             f"{order.dtype} of shape {order.shape}"
         )
     return cut(order, program.order), key
@@ -67,7 +67,7 @@ def _evaluate_averages(evaluate: Callable[[Any], Any], params: Any, opt_state: A
 
 
 def metric_of(program: Program, epoch: Epoch, before: jax.Array) -> jax.Array:
-    """The number that the next epoch's updates are told."""
+    """The number that the next epoch's updates receive."""
     if program.metric is None:
         return before
     metric = jnp.asarray(program.metric(epoch), before.dtype)

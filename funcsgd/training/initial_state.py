@@ -28,7 +28,7 @@ def _check_metric(program: Program, opt_state: Any) -> None:
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, ScaleBySchedulersState))
     if program.metric is None and any(isinstance(node, ScaleBySchedulersState) and node.plateaus for node in nodes):
         raise ValueError(
-            "scale_by_plateau needs to know what to look at: train(..., metric=lambda epoch: epoch.loss), or "
+            "scale_by_plateau needs a metric: train(..., metric=lambda epoch: epoch.loss), or "
             "something of epoch.evaluation"
         )
 
@@ -44,7 +44,7 @@ def _checked_loss(program: Program, params: Any, batch: Any, model_state: Any) -
         error.add_note("loss_fn is compiled: it must return its loss as it is, without float(...) or .item()")
         raise
     except Exception as error:
-        error.add_note(f"train called loss_fn with {_told(batch)}")
+        error.add_note(f"train called loss_fn with {_described(batch)}")
         raise
     pair, pairs = _is_pair(out), program.has_aux + len(states)
     if pair != (pairs > 0) or (pairs == 2 and not _is_pair(out[1])):
@@ -83,7 +83,7 @@ def _of_arrays(out: Any) -> Any:
     return out
 
 
-def _told(batch: Any) -> str:
+def _described(batch: Any) -> str:
     if not jax.tree.leaves(batch):
         return f"no data: the batch is {batch!r}"
     return f"a batch of {jax.tree.map(_shown, batch)}"

@@ -49,8 +49,8 @@ def train_batches(
             without it the host runs ahead.
 
     Returns:
-        A `Run`; ``history.epochs`` is an `Epoch` of None. A state goes on with a function from the update it stands at;
-        an iterator has to stand there itself, as grain's do after ``set_state``.
+        A `Run`; ``history.epochs`` is an `Epoch` of None. A state goes on with a function from its own update number;
+        an iterator has to be at that batch itself, as grain's are after ``set_state``.
 
     Raises:
         ValueError: no batch, a function without ``updates``, and what `train` refuses in a loss function.
@@ -66,14 +66,14 @@ def train_batches(
         (7.0, 3)
     """
     if is_traced():
-        raise ValueError("train_batches asks the host for each batch: call it outside jit and vmap, or use train")
+        raise ValueError("train_batches gets each batch from the host: call it outside jit and vmap, or use train")
     going_on = isinstance(params, TrainingState)
     if going_on and model_state is not None:
         raise ValueError("the state of a run has its own model_state, state.model_state: replace that instead")
     first = int(params.step) if going_on else 0
     if callable(batches):
         if updates is None:
-            raise ValueError("say how many updates: a function of their number has no end")
+            raise ValueError("give updates: a function of their number has no end")
         arriving: Iterable[Any] = map(batches, range(first, first + updates))
     else:
         arriving = itertools.islice(batches, updates)
@@ -97,6 +97,6 @@ def train_batches(
 
 
 def one_update(program: Program, state: TrainingState, batch: Any) -> tuple[TrainingState, Seen]:
-    """Return the state after one batch, and what there was to see."""
+    """Return the state after one batch, and what was recorded."""
     carry, seen = update(program, state[:3], batch, state.metric, state.step)
     return state._replace(params=carry[0], opt_state=carry[1], model_state=carry[2], step=state.step + 1), seen

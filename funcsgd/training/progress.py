@@ -1,4 +1,4 @@
-"""A line in the terminal that says how far a run is, written from inside the compiled program."""
+"""A line in the terminal with the progress of a run, written from inside the compiled program."""
 
 import sys
 from typing import Any

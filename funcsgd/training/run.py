@@ -20,7 +20,7 @@ from funcsgd.training.update import Program
 
 
 class History(NamedTuple):
-    """What a run, or a part of one, showed. The histories of consecutive parts, joined, are that of the whole.
+    """The records of a run, or of a part of one. The histories of consecutive parts, joined, are that of the whole.
 
     Attributes:
         loss: floating, shape ``(n_updates,)``: of each update's batch, before the update.
@@ -34,10 +34,10 @@ class History(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What `train` returns.
+    """The result of `train`.
 
     Attributes:
-        state: where the run stands; `train` goes on from it.
+        state: the state at the end, from which `train` goes on.
         history: what it showed on the way.
     """
 
@@ -85,7 +85,7 @@ def train(
             ``loss_fn(params, batch, model_state) -> (scalar, model_state)``, and with both it returns
             ``(scalar, (model_state, aux))``.
         tx: any optax transformation. The extra arguments reach those that take them: ``value`` and ``grad`` and
-            ``value_fn`` as optax's line searches want them, and ``metric`` if that is given.
+            ``value_fn`` as optax's line searches need them, and ``metric`` if that is given.
         params: to begin with; or the `TrainingState` of an earlier call, and then the run goes on where that stopped.
         data: tree of arrays with one leading axis, the samples.
         batches: indices of samples, integers of shape ``(epochs, steps, batch)``, or ``(steps, batch)`` for every epoch
@@ -94,18 +94,18 @@ def train(
             integer is a batch size, for ``batch_order(samples, batches)``.
             None takes all samples in every update, the full gradient: one update is an epoch.
         epochs: of the whole run, from 1, those before ``params`` included if that is a state. Index arrays that hold
-            each epoch's own say it by themselves.
+            an epoch's own already determine it.
         key: what a `BatchOrder` draws from, or a seed for a `batch_order`; a state has its own.
         model_state: tree of arrays that the loss function changes and no gradient reaches, such as the statistics of
             BatchNorm and the key that dropout draws from. Of a flax nnx model it is the third part of
             ``nnx.split(model, nnx.Param, ...)``, to be merged again with ``copy=True``, and given back as
             ``nnx.state(model, nnx.Not(nnx.Param))``. The state of a run has its own.
-        has_aux: whether ``loss_fn`` returns something else besides the loss; ``record`` sees it.
+        has_aux: whether ``loss_fn`` returns something else besides the loss; ``record`` receives it.
         evaluate: ``evaluate(params, validation) -> tree`` of arrays, called after each epoch; and once more for the
             average of the parameters, if ``tx`` keeps one (`with_average`). ``evaluate(params, validation,
             model_state)``, if there is one: both times the run's (`update_bn` makes an average its own).
         validation: any tree of arrays for ``evaluate``.
-        metric: ``metric(epoch) -> scalar`` from an `Epoch`: what `scale_by_plateau` looks at, between this epoch and
+        metric: ``metric(epoch) -> scalar`` from an `Epoch`: what `scale_by_plateau` receives, between this epoch and
             the next as torch's ``scheduler.step(metric)`` does. Such as ``lambda epoch: epoch.evaluation["loss"]``, or
             ``lambda epoch: epoch.loss``.
         record: ``record(step) -> tree`` of arrays from a `Step`, after each update, for the history: such as
@@ -185,7 +185,7 @@ def train(
         if (key is None) != (program.order is None):
             raise ValueError("a BatchOrder needs a key to draw from, and nothing else does: train(..., key=...)")
         if isinstance(key, int | np.integer) and program.order is not None and program.order.of is not None:
-            key = jax.random.key(key)  # of a batch_order; what another BatchOrder draws from, only that one knows
+            key = jax.random.key(key)  # of a batch_order; another BatchOrder may draw from anything
         make = compiled(initial_state, params, static=(0, 1), donate=2 if donate else None)
         state, first = make(program, sizes, params, model_state, inputs, () if key is None else key), 0
     last = total if stop is None else _integer("stop", stop)
@@ -239,7 +239,7 @@ def _epochs(rows: Rows | None, epochs: int | None) -> int:
         raise ValueError(f"batches hold {own} epochs, but epochs={epochs}")
     epochs = own if epochs is None else epochs
     if epochs is None:
-        raise ValueError("say how many epochs: batches do not (only those of shape (epochs, steps, batch) do)")
+        raise ValueError("give epochs: only batches of shape (epochs, steps, batch) determine their number")
     epochs = _integer("epochs", epochs)
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, but is {epochs}")

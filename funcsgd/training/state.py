@@ -1,4 +1,4 @@
-"""What a run carries, and what it lets you see of each update and each epoch."""
+"""What a run carries from update to update, and the quantities of each update and epoch."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class TrainingState(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What there is to see of an update, for `train`'s ``record``; what that does not look at costs nothing.
+    """The quantities of an update, for `train`'s ``record``; those that it does not use cost nothing.
 
     Attributes:
         loss: of the batch, before the update.
@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What there is to see of an epoch: for `train`'s ``metric``, and stacked in its history.
+    """The quantities of an epoch: for `train`'s ``metric``, and stacked in its history.
 
     Attributes:
         loss: mean of the losses of its updates, each weighted with the size of its batch.

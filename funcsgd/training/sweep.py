@@ -157,10 +157,10 @@ def _mapped(run: Callable[..., Any], mesh: Mesh, points: Any, shared: Any) -> An
 
 
 def _bytes_of_one(run: Callable[..., Any], points: Any, shared: Any) -> float:
-    """What the compiler sets aside for one run: its temporaries and its result."""
+    """The memory that the compiler reserves for one run: its temporaries and its result."""
     one = jax.tree.map(lambda x: x[:1], points)
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("points",))
     analysis = _mapped.lower(run, mesh, one, shared).compile().memory_analysis()
     if analysis is None:
-        raise ValueError("the compiler does not say how much memory a run needs here: give at_once instead")
+        raise ValueError("the compiler does not report the memory of a run here: give at_once instead")
     return float(max(1, analysis.temp_size_in_bytes + analysis.output_size_in_bytes))

@@ -12,7 +12,7 @@ from funcsgd.training.state import Epoch, Step
 
 
 class Program(NamedTuple):
-    """What is fixed before a run is compiled; `train` describes the fields of the same names."""
+    """The part of a run that is fixed before it is compiled; `train` describes the fields of the same names."""
 
     loss_fn: Callable[..., Any]
     tx: optax.GradientTransformation
@@ -42,7 +42,7 @@ def loss_and_rest(program: Program, params: Any, batch: Any, model_state: Any) -
 
 
 def update(program: Program, carry: Carry, batch: Any, metric: jax.Array, step: Any) -> tuple[Carry, Seen]:
-    """Make one update; ``step``, its number from 0, is only looked at for the progress."""
+    """Make one update; ``step``, its number from 0, is used for the progress only."""
 
     def made(carry: Carry, batch: Any, metric: jax.Array) -> tuple[Carry, Seen]:
         params, opt_state, before = carry

@@ -9,7 +9,7 @@ import torch
 from benchmarks import device
 
 
-def test_without_a_gpu_it_says_what_is_missing():
+def test_without_a_gpu_it_names_what_is_missing():
     if torch.cuda.is_available() and jax.default_backend() == "gpu":
         return
     with pytest.raises(SystemExit, match="--rehearse runs the script on the CPU"):
@@ -31,5 +31,5 @@ def test_the_rehearsal_writes_its_table_and_its_json(tmp_path):
     assert all(row["elements differing"] == 0 for row in written["bits"] if row["arithmetic"] == "exact")
     assert {row["leaves"] for row in written["one update"]} == {1, 161}
     text = (tmp_path / "device.md").read_text()
-    assert text.startswith("Rehearsal on the CPU: no GPU was asked")
+    assert text.startswith("Rehearsal on the CPU: no GPU was used")
     assert "### whole runs" in text

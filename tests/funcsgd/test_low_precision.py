@@ -116,7 +116,7 @@ def test_parity_of_complex_numbers(flags):
         assert differing_bits(ours, torch_run(params, by_step(gradients), lr=LR, **how, **flags)) == 0
 
 
-def test_complex_parameters_do_not_meet_an_imaginary_zero():
+def test_complex_parameters_are_not_multiplied_by_an_imaginary_zero():
     """torch multiplies by alpha + 0i, and infinity times that zero is NaN; here each part is scaled alone."""
     params, gradients = [np.array([1 + 1j], np.complex64)], [[np.array([complex(np.inf, 1)], np.complex64)]]
     (ours,) = our_run(funcsgd.sgd(0.5), params, gradients)

@@ -67,13 +67,13 @@ def test_the_state_is_the_same_whatever_the_flags():
     assert all(state == states[0] for state in states)
 
 
-def test_a_second_compilation_would_be_seen():
+def test_a_second_compilation_would_be_found():
     traces = []
     step = jax.jit(lambda x: traces.append(1) or x)
     step(jnp.ones(1)), step(jnp.ones(2))
     assert len(traces) == step._cache_size() == 2
 
 
-def test_a_state_that_changed_would_be_seen():
+def test_a_state_that_changed_would_be_found():
     assert described(jnp.ones(1)) != described(jnp.ones(1, jnp.bfloat16))
     assert described(jnp.asarray(1.0)) != described(jnp.float32(1.0))

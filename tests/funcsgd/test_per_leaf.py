@@ -121,7 +121,7 @@ def nothing_compiles():
         yield
 
 
-def test_a_compilation_would_be_seen():
+def test_a_compilation_would_be_found():
     with nothing_compiles(), pytest.raises(AssertionError, match="something was compiled"):
         jax.jit(lambda x: x + 1)(1.0)
 

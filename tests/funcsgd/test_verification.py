@@ -117,7 +117,7 @@ def test_training_steps_are_bitwise(network, rule):
 
 
 def without_parameters(p, g):
-    """A gradient that ends in selects, and an update that is not told what it will be added to."""
+    """A gradient that ends in selects, and an update that does not receive the parameters it is added to."""
     tx = funcsgd.sgd(0.1)
     updates, _ = tx.update(jnp.nan_to_num(g), tx.init(p))
     return optax.apply_updates(p, updates)

@@ -38,7 +38,7 @@ LAYERS = ("render", "demo", "cli")
 """What is made of reports: the checks themselves know nothing of it."""
 
 
-@pytest.mark.parametrize("layer", ["judge", "parity", "translate", "random", "data", "init"])
+@pytest.mark.parametrize("layer", ["judge", "trace", "replaying", "translate", "weights", "random", "data", "init"])
 def test_checks_do_not_import_what_shows_them(layer):
     folder = Path(torch_bridge.__file__).parent / layer
     upward = re.compile(rf"(from|import) torch_bridge\.({'|'.join(LAYERS)})\b")

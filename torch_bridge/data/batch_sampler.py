@@ -12,7 +12,8 @@ from torch_bridge.data.replayed import Replayed
 class BatchSampler:
     """Batches of the indices of another sampler.
 
-    The last batch is short, or, with `drop_last`, drawn and dropped: either way the sampler is asked until it ends.
+    The last batch is short, or, with `drop_last`, drawn and dropped: either way the sampler is drawn from until it
+    ends.
 
     Args:
         sampler: a sampler of ours, or any iterable of indices.

@@ -1,4 +1,4 @@
-"""What a loader loads from: arrays, files, and parts of either."""
+"""Data sets for a loader: arrays, files, and parts of either."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ class ArrayDataset:
 
 
 class FileDataset:
-    """Samples in files, each read when it is asked for.
+    """Samples in files, each read when it is needed.
 
     Args:
         paths: of the files, one a sample.

@@ -30,8 +30,8 @@ class Pass(Protocol):
 class Sampler(ABC):
     """An order of indices, drawn in pieces: a permutation, a block of 32, all of it.
 
-    A subclass says where its numbers come from and what its pieces are; when they are drawn is the same for all: the
-    first with the first index, each other when an index beyond the last piece is asked for.
+    A subclass defines where its numbers come from and what its pieces are; when they are drawn is the same for all: the
+    first with the first index, each other when an index beyond the last piece is needed.
     """
 
     generator: Generator | None = None

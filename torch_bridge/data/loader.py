@@ -19,7 +19,7 @@ class DataLoader:
     """Batches of a dataset, in the order in which torch gives them.
 
     ``iter()`` draws a base seed, shuffling or not; the sampler draws with the first batch, or, with workers, already
-    in ``iter()``, because torch then asks for ``num_workers * prefetch_factor`` batches ahead. The streams move at the
+    in ``iter()``, because torch then requests ``num_workers * prefetch_factor`` batches ahead. The streams move at the
     same moments here. Workers are threads of this process, which load samples ahead of time; arrays are gathered in
     one call, without them.
 
@@ -37,7 +37,7 @@ class DataLoader:
         worker_init_fn: must be None: there are no worker processes to prepare.
         multiprocessing_context: accepted, without effect.
         generator: the stream of the base seed, and of the sampler that `shuffle` makes.
-        prefetch_factor: batches asked for ahead, per worker; 2 with workers.
+        prefetch_factor: batches requested ahead, per worker; 2 with workers.
         persistent_workers: draw the base seed for the first epoch only, as torch does when it keeps its workers.
         pin_memory_device: accepted, without effect.
         in_order: accepted; batches always come in order.
@@ -45,7 +45,7 @@ class DataLoader:
     Raises:
         ValueError: at construction, with torch's messages, for what torch refuses.
 
-    Exactness: bitwise: the batches' indices, and where every stream stands at every moment.
+    Exactness: bitwise: the batches' indices, and the state of every stream at every moment.
 
     Source: ``torch/utils/data/dataloader.py``, torch 2.13.0.
 
@@ -149,7 +149,7 @@ class DataLoader:
         """Go on with an epoch that `LoaderIterator.state` wrote down, at the batch after the last one delivered.
 
         Sets the default stream, the loader's generator and the sampler's to where they stood. A sampler or batch
-        sampler of your own is asked once more for what it gave, from where its streams stood: the default one,
+        sampler of your own draws once more what it gave, from where its streams stood: the default one,
         Python's, NumPy's and the generators among its attributes. If it has ``state_dict`` and ``load_state_dict``,
         they are used.
 

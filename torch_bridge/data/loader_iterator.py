@@ -1,4 +1,4 @@
-"""One epoch of a loader: when batches are asked for, by whom they are loaded, and how to go on another day."""
+"""One epoch of a loader: when batches are requested, which worker loads them, and how to resume."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from torch_bridge.data.stored import packed, unpacked
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are loaded.
+    """The settings for loading batches.
 
     Attributes:
         load: makes a batch of its indices; draws nothing.
         samples: in the dataset.
-        workers: as in torch; 0: each batch is asked for when it is wanted.
-        ahead: batches asked for in advance.
-        threads: whether the workers are threads, or just ask ahead.
+        workers: as in torch; 0: each batch is requested when it is needed.
+        ahead: batches requested in advance.
+        threads: whether the workers are threads, or batches are only requested ahead.
         timeout: seconds to wait for a thread; 0: for ever.
     """
 
@@ -61,7 +61,7 @@ class LoaderIterator(Iterator[Any]):
             self.delivered = 0
             self._indices = order.index_pass()
             for _ in range(loading.ahead):
-                self._ask_ahead()
+                self._request_ahead()
         else:
             self._restore(state)
 
@@ -112,7 +112,7 @@ class LoaderIterator(Iterator[Any]):
         for indices in state["ahead"]:
             self._submit(np.array(indices, np.int64))
 
-    def _ask_ahead(self) -> None:
+    def _request_ahead(self) -> None:
         indices = next(self._indices, None)
         if indices is not None:
             self._submit(indices)
@@ -122,13 +122,13 @@ class LoaderIterator(Iterator[Any]):
         self._ahead.append((indices, future))
 
     def _received(self, indices: Indices, future: Future[Any] | None) -> Any:
-        """Wait for a batch and, as torch does before it looks at it, ask for one more."""
+        """Wait for a batch and, as torch does before it returns it, request one more."""
         if future is None:
-            self._ask_ahead()
+            self._request_ahead()
             return self._load(indices)
         try:
             future.exception(self._loading.timeout or None)
         except LateError:
             raise RuntimeError(f"DataLoader timed out after {self._loading.timeout} seconds") from None
-        self._ask_ahead()
+        self._request_ahead()
         return future.result()

@@ -49,7 +49,7 @@ def with_progress(batches: Iterable[T], description: str = "epoch", disable: boo
     """Show a progress bar in the terminal while batches go by.
 
     Args:
-        batches: anything iterable; with a length, the bar knows its end.
+        batches: anything iterable; with a length, the bar has an end.
         description: stands before the bar.
         disable: show nothing.
 

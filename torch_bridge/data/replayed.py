@@ -89,8 +89,8 @@ class _Streams:
             self._own = iterable
         self._look_into(iterable, "", set())
 
-    def _look_into(self, value: Any, path: str, met: set[int]) -> None:
-        met.add(id(value))
+    def _look_into(self, value: Any, path: str, visited: set[int]) -> None:
+        visited.add(id(value))
         for key, entry in getattr(value, "__dict__", {}).items():
             name = f"{path}.{key}".lstrip(".")
             if isinstance(entry, Generator):
@@ -101,8 +101,8 @@ class _Streams:
                 self._access[name] = _numpy(entry)
             elif isinstance(entry, bool | int | float | str):
                 self._numbers[name] = entry
-            elif hasattr(entry, "__iter__") and hasattr(entry, "__dict__") and id(entry) not in met:
-                self._look_into(entry, name, met)
+            elif hasattr(entry, "__iter__") and hasattr(entry, "__dict__") and id(entry) not in visited:
+                self._look_into(entry, name, visited)
 
     def read(self) -> dict[str, Any]:
         """Return all of it, for JSON."""
@@ -114,13 +114,13 @@ class _Streams:
         """Raise ValueError unless the iterable is set up as the one that the state was written of."""
         if self._own is None and state["numbers"] != self._numbers:
             differ = {key for key in state["numbers"] | self._numbers}
-            told = ", ".join(
+            listed = ", ".join(
                 f"{key} was {state['numbers'].get(key)!r} and is {self._numbers.get(key)!r}"
                 for key in sorted(differ)
                 if state["numbers"].get(key) != self._numbers.get(key)
             )
             raise ValueError(
-                f"{self._name} is not set up as it was when the epoch began: {told}; set it so before resuming, or "
+                f"{self._name} is not set up as it was when the epoch began: {listed}; set it so before resuming, or "
                 "give it state_dict and load_state_dict"
             )
         if set(state["streams"]) != set(self._access):

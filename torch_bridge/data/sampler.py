@@ -92,13 +92,13 @@ class RandomSampler(Sampler):
         """See `Sampler`."""
         n, total = len(self.data_source), self.num_samples
         if self.replacement:
-            # A stream of its own is seen by nobody else, so nobody sees that its blocks are drawn at once.
+            # A stream of its own has no other reader, so it makes no difference that its blocks are drawn at once.
             block = total if self.generator is None else 32
             if number > total // block:
                 return None
             return source.randint(0, n, block if number < total // block else total % block)
         if number > total // n or (number == total // n and total % n == 0 and self.generator is None):
-            return None  # of its own stream nobody sees that the last, unused permutation is not drawn
+            return None  # in a stream of its own the last, unused permutation makes no difference
         return source.randperm(n) if number < total // n else source.randperm(n)[: total % n]
 
 
@@ -137,7 +137,7 @@ class WeightedRandomSampler(Sampler):
         generator: the stream to draw from; the default one if not given.
 
     Raises:
-        ValueError: at construction, with torch's messages. What ``multinomial`` refuses, it refuses in the pass.
+        ValueError: at construction, with torch's messages. What ``multinomial`` rejects raises in the pass.
 
     Exactness: that of `torch_bridge.random.draw_multinomial`.
 

@@ -1,4 +1,4 @@
-"""Where a stream stands, as text for JSON."""
+"""The state of a stream, as text for JSON."""
 
 import base64
 

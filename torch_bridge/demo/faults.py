@@ -1,5 +1,5 @@
-"""Faults that ports really have, one or more for each phase, planted in the demo's JAX side to see the checker find
-them.
+"""Faults that ports really have, one or more for each phase, planted in the demo's JAX side to test that the checker
+finds them.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Fault:
 
 
 def _shifted_epochs() -> list[Array]:
-    """The batches of each epoch in another order: the loader was asked for its length with ``iter`` once before."""
+    """The batches of each epoch in another order: ``iter`` of the loader was called once before."""
     drawn = order()
     return [*drawn[STEPS_PER_EPOCH:], *drawn[:STEPS_PER_EPOCH]]
 
@@ -128,7 +128,7 @@ def _lr_inside_buffer() -> optax.GradientTransformationExtraArgs:
 
 
 def _schedule_late() -> optax.GradientTransformationExtraArgs:
-    """The schedule is asked one step too late."""
+    """The schedule is evaluated one step too late."""
     return averaged(
         clip(),
         funcsgd.add_weight_decay(WEIGHT_DECAY),

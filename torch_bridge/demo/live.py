@@ -1,4 +1,4 @@
-"""The PyTorch side of the demo: an ordinary training script, watched by a recorder."""
+"""The PyTorch side of the demo: an ordinary training script with a recorder."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the demo trains, in numbers, and the JAX side of it."""
+"""The recipe of the demo in numbers, and its JAX side."""
 
 import itertools
 

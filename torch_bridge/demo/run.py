@@ -15,12 +15,12 @@ from torch_bridge.replaying.restore import restore
 from torch_bridge.trace.trace import Array, Trace, in_phase
 
 N_PROGRESS = 3 * recipe.N_STEPS
-"""How often `run` calls ``progress``: for each step of PyTorch and of two drives of the port."""
+"""The number of calls of ``progress`` in `run`: for each step of PyTorch and of two drives of the port."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """The result of the demo.
 
     Attributes:
         report: the diagnosis.

@@ -1,4 +1,4 @@
-"""What the demo found, in the terminal."""
+"""The result of the demo, in the terminal."""
 
 from rich.console import Group, RenderableType
 

@@ -38,7 +38,7 @@ def multihead_attention(
 
     Returns:
         ``in_proj_weight``, or ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight`` where the features differ,
-        ``in_proj_bias``, ``bias_k``, ``bias_v``, ``out_proj.weight`` and ``out_proj.bias``, as far as asked for.
+        ``in_proj_bias``, ``bias_k``, ``bias_v``, ``out_proj.weight`` and ``out_proj.bias``, as far as chosen.
 
     Raises:
         ValueError: sizes below 1, with torch's message.

@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 class Source(Protocol):
-    """What weights are drawn from: a `torch_bridge.random.Generator`, or a traced one inside a compiled program."""
+    """A source of weights: a `torch_bridge.random.Generator`, or a traced one inside a compiled program."""
 
     def uniform(self, size: Shape, low: float, high: float, dtype: DTypeLike, /) -> Any:
         """Draw uniform numbers."""

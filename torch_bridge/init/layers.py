@@ -63,7 +63,7 @@ def linear(
         dtype: of the tensors.
 
     Returns:
-        ``weight`` of shape ``(out, in)`` and, if asked for, ``bias`` of shape ``(out,)``.
+        ``weight`` of shape ``(out, in)`` and, with ``bias``, ``bias`` of shape ``(out,)``.
 
     Example:
         >>> from torch_bridge.random import Generator
@@ -194,7 +194,7 @@ def batch_norm(
     """``torch.nn.BatchNorm1d``, ``2d``, ``3d``: ones and zeros; draws nothing.
 
     Returns:
-        ``weight``, ``bias``, ``running_mean``, ``running_var`` and ``num_batches_tracked``, as far as asked for.
+        ``weight``, ``bias``, ``running_mean``, ``running_var`` and ``num_batches_tracked``, as far as chosen.
     """
     tensors: Tensors = {}
     if affine:
@@ -234,7 +234,7 @@ def group_norm(num_groups: int, num_channels: int, affine: bool = True, *, dtype
 
 
 def _weight_and_bias(shape: Shape, outputs: int, bias: bool, generator: Source | None, dtype: DTypeLike) -> Tensors:
-    # torch asks for a slope of sqrt(5), which makes the bound 1 / sqrt(fan_in) but for rounding.
+    # torch takes a slope of sqrt(5), which makes the bound 1 / sqrt(fan_in) but for rounding.
     tensors = {"weight": kaiming_uniform(shape, math.sqrt(5), generator=generator, dtype=dtype)}
     if bias:
         fan_in, _ = fan_in_and_fan_out(shape)

@@ -67,7 +67,7 @@ def lstm(
 
     Returns:
         For each layer and direction ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0`` and
-        ``weight_hr_l0``, as far as asked for.
+        ``weight_hr_l0``, as far as chosen.
 
     Raises:
         ValueError: sizes that torch refuses, with its messages.

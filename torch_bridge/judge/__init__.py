@@ -1,1 +1,1 @@
-"""The verdict on a port: is it the same function, asked in float64, and does it compute it as well as torch does."""
+"""The verdict on a port: whether it is the same function, in float64, and computes it as well as torch does."""

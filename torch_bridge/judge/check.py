@@ -11,11 +11,11 @@ from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.port import Port
 from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import Report
-from torch_bridge.replaying.replay import batches_of
+from torch_bridge.replaying.batches import batches_of
 from torch_bridge.replaying.restore import restore
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Array, Trace
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 
 def check(
@@ -33,14 +33,14 @@ def check(
     allow_imprecise: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Say whether a JAX port is the PyTorch run that was recorded: the same bits, the same function, or another one.
+    """Judge whether a JAX port is the PyTorch run that was recorded: the same bits, the same function, or another one.
 
-    Two questions are asked, each in the arithmetic that can answer it. *Is it the same function?* At the steps for
+    Two questions are answered, each in the arithmetic that can answer it. *Is it the same function?* At the steps for
     which the trace holds float64 twins, loss, gradients and named layers of the port are evaluated in float64, from
     torch's state, and compared with the twins; the update rule is compared in float64 with the recorded recipe,
     wherever its bits are not torch's. *Does it compute it as well?* The float32 (or bfloat16) result of each side is
-    compared with its own float64 twin. How far apart the two runs drift when each goes alone decides nothing; it is
-    in ``report.drives["free"]``.
+    compared with its own float64 twin. The distance between two free runs decides nothing; it is in
+    ``report.drives["free"]``.
 
     Args:
         trace: the recorded run.
@@ -49,14 +49,15 @@ def check(
             compared where it names their outputs by ``jax.ad_checkpoint.checkpoint_name(x, "torch's module name")``.
         data: a pytree of arrays with a leading axis of examples, or a function ``(step, indices) -> batch``; see
             `replay`.
-        weights: how JAX's parameters lie to torch's; None keeps them in a dict by torch's names, in torch's layout.
+        weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names, in torch's
+            layout.
         opt_state: the state of ``tx`` to begin with; None takes ``tx.init``.
-        step: in place of ``tx`` and ``loss_fn``, a function that reports what it did, see `replay`. It is asked in
+        step: in place of ``tx`` and ``loss_fn``, a function that reports what it did, see `replay`. It is evaluated in
             float64 like the others: at each such step the parameters (and buffers) that it reports are replaced by
             torch's in its state. The first state stays as it is.
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them, to be compared with torch's. The free run
-            takes them; questions in float64 are asked of torch's batches.
+            takes them; evaluations in float64 take torch's batches.
         shadows: how many copies of the free run with other roundings show its spread, for information; 0 or at least 2.
         allow_imprecise: let a port that is the same function, computed worse than torch does it, count as the same.
         progress: called after each step of each drive.
@@ -94,5 +95,5 @@ def check(
         port.twins(diagnosis, programs)
         port.hazards(diagnosis, programs.function)
     else:
-        diagnosis.notes.append("Loss and gradient were not asked about: there is no loss_fn=.")
+        diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")
     return diagnosis.report(trace, allow_imprecise)

@@ -14,7 +14,7 @@ from torch_bridge.trace.trace import Array, Trace
 
 @dataclass(frozen=True)
 class PhaseRow:
-    """What one phase shows over the whole run.
+    """The differences in one phase over the whole run.
 
     Attributes:
         phase: its name.
@@ -34,7 +34,7 @@ class PhaseRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two runs differ, as plain data; whether the difference is a fault is the question of `torch_bridge.check`.
+    """The differences of two runs, as plain data; `torch_bridge.check` decides whether they are faults.
 
     Attributes:
         drive: how the candidate was driven; empty for two recorded runs.
@@ -74,7 +74,7 @@ def compare(reference: Trace, candidate: Trace, *, envelope: Envelope | None = N
 
     Returns:
         A `Comparison`. It does not judge: two runs of the same function differ in bits as soon as a sum is taken in
-        another order, and `torch_bridge.check` is what tells rounding from a fault.
+        another order, and `torch_bridge.check` distinguishes rounding from a fault.
 
     Raises:
         ValueError: the runs have nothing in common.

@@ -2,7 +2,7 @@
 
 A float32 program's constants are float32 numbers, whatever they were before: ``0.07`` as a Python number and
 ``jnp.float32(0.07)`` are one constant there, and two in float64. So where two programs differ in float64, their
-constants are moved, each by a share of its own, until the programs agree. Shares that float32 rounds away say that the
+constants are moved, each by a share of its own, until the programs agree. Shares that float32 rounds away mean that the
 programs are the same; a larger one is a constant that is wrong, and by how much.
 """
 
@@ -19,7 +19,7 @@ from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.trace.trace import Array
 
 MOST = 64
-"""So many scalar constants are looked at; a program with more of them is not searched."""
+"""The most scalar constants that are fitted; a program with more of them is not searched."""
 
 TOGETHER = 4
 """So many constants are moved at once."""
@@ -33,15 +33,15 @@ _SAMPLE = 2**12  # elements of a quantity by which constants are fitted; the res
 
 
 class Constants:
-    """The floating constants that an evaluation meets, and how far each is moved.
+    """The floating constants in an evaluation, and how far each is moved.
 
-    Scalars are told apart by value and line of source, so that the forward and the backward pass of one line move
+    Scalars are identified by value and line of source, so that the forward and the backward pass of one line move
     together. An array moves by rounding errors drawn at random, in those elements that may have been rounded: a one-hot
     table or a mask does not move.
 
     Attributes:
         found: ``(value, line)`` -> position in ``moves``.
-        arrays: how many arrays were met.
+        arrays: how many arrays were found.
     """
 
     def __init__(self, moves: Any = None, noise: Any = 0.0, key: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What a check has found, gathered until the verdict."""
+"""The findings of a check, gathered until the verdict."""
 
 from dataclasses import dataclass, field
 
@@ -12,13 +12,13 @@ from torch_bridge.trace.trace import Trace
 
 @dataclass
 class Diagnosis:
-    """What has been found so far."""
+    """The findings so far."""
 
     drives: dict[str, Comparison] = field(default_factory=dict)
     runs: dict[str, Trace] = field(default_factory=dict)
     twins: TwinFindings | None = None
     line: str = ""
-    asked: tuple[int, ...] = ()
+    loss_steps: tuple[int, ...] = ()
     rules: list[RuleFinding] = field(default_factory=list)
     others: list[Difference] = field(default_factory=list)
     hazards: tuple[Hazard, ...] = ()
@@ -40,8 +40,8 @@ class Diagnosis:
         return Report(
             verdict=verdict,
             n_steps=trace.n_steps,
-            asked=self.asked,
-            ruled=tuple(sorted({finding.step for finding in self.rules})),
+            loss_steps=self.loss_steps,
+            rule_steps=tuple(sorted({finding.step for finding in self.rules})),
             difference=difference,
             imprecision=imprecision,
             line=self.line,

@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Quantity:
-    """How one quantity compares over a whole run.
+    """The comparison of one quantity over a whole run.
 
     Attributes:
         key: ``phase/name``.
@@ -165,7 +165,7 @@ def _pair(reference: Trace, candidate: Trace, key: str, step: int) -> tuple[Arra
     if left.shape != right.shape:
         raise ValueError(f"{key} has shape {left.shape} in one trace and {right.shape} in the other")
     if phase_of(key) in reference.numbers and _is_real_floating(right.dtype):
-        left = left.astype(right.dtype)  # torch keeps a double, and casts it once where it meets the parameters
+        left = left.astype(right.dtype)  # torch keeps a double, and casts it once, to the parameters' type
     return left, right
 
 

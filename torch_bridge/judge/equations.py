@@ -45,7 +45,7 @@ def _bitcast(self: "Evaluator", equation: Any, inputs: list[Lanes]) -> list[Lane
 
 
 def _drawn(self: "Evaluator", equation: Any, inputs: list[Lanes]) -> list[Lanes]:
-    """Random numbers of a floating type: drawn in that type, so that both sides see the same ones."""
+    """Random numbers of a floating type: drawn in that type, so that both sides get the same ones."""
     operands = [x.wide.astype(v.aval.dtype) for x, v in zip(inputs, equation.invars, strict=True)]
     drawn = self.bind(equation.primitive, equation.params, operands)
     return [Lanes(x if self.beside else None, to_wide(x)) for x in drawn]
@@ -64,9 +64,9 @@ def _select_and_scatter(self: "Evaluator", equation: Any, inputs: list[Lanes]) -
 
 
 def _parts(equation: Any) -> tuple[int, int]:
-    """How many of a scan's operands are constants and carry: what it goes through has an axis more than its body sees.
+    """How many of a scan's operands are constants and carry: what it goes through has an axis more than in its body.
 
-    Told by the shapes, since the parameters that count them differ from one JAX to another.
+    Found by the shapes, since the parameters that count them differ from one JAX to another.
     """
     inner = getattr(equation.params["jaxpr"], "jaxpr", equation.params["jaxpr"])
     outside, inside = equation.invars, inner.invars

@@ -30,7 +30,7 @@ _MOVES = {
     "transpose",
 }  # fmt: skip
 
-# Parameters that name a floating type, and parameters that ask for less than the type's own precision.
+# Parameters that name a floating type, and parameters that set less than the type's own precision.
 _TYPES = ("preferred_element_type", "dtype", "new_dtype")
 _PRECISIONS = {"precision": jax.lax.Precision.HIGHEST, "accuracy": None}
 
@@ -113,7 +113,7 @@ class Evaluator:
         return list(results) if primitive.multiple_results else [results]
 
     def decided(self, name: str, lane: Lanes, from_floating: bool) -> Lanes:
-        """Count the decisions that fell differently, and share the narrow side's if asked to."""
+        """Count the decisions that fell differently, and share the narrow side's if that is set."""
         jumps = name in _JUMPS
         if not jumps and is_floating(lane.wide):
             return lane

@@ -1,4 +1,4 @@
-"""What was found at one quantity of one step, and the limits by which it is judged."""
+"""The findings on one quantity of one step, and the limits for its verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,14 +21,13 @@ HELD = 2.0**-22
 float32: four roundings. Parameters of a narrower type hold theirs in that type."""
 
 COARSE = 16.0
-"""How many times the port's own rounding error torch's value may be off where there is no twin: two correct programs
-in one
-dtype differ in the order of their sums."""
+"""How many times the port's own rounding error torch's value may be off where there is no twin: two correct programs in
+one dtype differ in the order of their sums."""
 
 
 @dataclass(frozen=True)
 class FunctionFinding:
-    """How far the two functions are apart in one quantity at one step, both evaluated in float64 from equal states.
+    """The distance of the two functions in one quantity at one step, both evaluated in float64 from equal states.
 
     Attributes:
         step: from 0.
@@ -42,7 +41,7 @@ class FunctionFinding:
         reference: torch's value there.
         candidate: JAX's value there.
         constants: relative errors of the port's constants, ``"VALUE at LINE"``, that explain the difference, if any do.
-        held: the difference is explained by constants that float32 cannot tell from torch's.
+        held: the difference is explained by constants that are torch's in float32.
     """
 
     step: int

@@ -93,7 +93,7 @@ def _is_variance(squares: Node, square: Node) -> bool:
 
 
 def _summands(node: Node) -> list[Node]:
-    """What is added up, all of it or, in a mean over a mask, what is selected."""
+    """The operand of a sum, all of it or, in a mean over a mask, the selected part."""
     sums = [x.inputs[0] for x in reached(node, _SCALED) if x.name == "reduce_sum"]
     return [x for total in sums for x in reached(total, MOVED | {"select_n"})]
 

@@ -1,8 +1,8 @@
 """Forms in a port's own program that are right, and lose precision or overflow on other data than these.
 
 A hazard is a note and no verdict. On the data at hand the function and its precision were measured, and are what the
-verdict says; and the norms of flax, which take a variance as ``E[x^2] - E[x]^2`` unless they are told otherwise, would
-all be condemned. So each form is named with its line, and with a figure that says how far these data are from trouble.
+verdict says; and the norms of flax, which take a variance as ``E[x^2] - E[x]^2`` by default, would all be rejected. So
+each form is named with its line, and with a figure for how far these data are from trouble.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Hazard:
     Attributes:
         kind: which form.
         line: of the port's source, ``"FILE:LINE (FUNCTION)"``.
-        measured: in float64, over the steps that were asked about: the largest argument of the exponential; the
+        measured: in float64, over the steps that were evaluated: the largest argument of the exponential; the
             smallest probability; the largest ``mean^2 / variance``, by which a relative rounding error of ``E[x^2]`` is
             multiplied in the variance. None inside a loop, and where the program has no float64 form.
         limit: where nothing is left in the program's own type: the exponential overflows, the probability is zero,

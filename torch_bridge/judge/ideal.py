@@ -25,7 +25,7 @@ Columns: TypeAlias = dict[str, Array]
 Named: TypeAlias = dict[str, dict[str, Array]]
 """Phase -> name -> array."""
 
-_SHARE = 2.0**-20  # by which inputs are moved, to see how much of their rounding arrives
+_SHARE = 2.0**-20  # by which inputs are moved, to measure how much of their rounding arrives
 _DRAWS = 2
 
 
@@ -131,7 +131,7 @@ def _group(torch_class: str, group: IdealGroup, inputs: Any) -> dict[str, dict[s
 
 
 def _sizes(program: "_Program", numbers: Array, inputs: Any, values: Named) -> dict[str, dict[str, float]]:
-    """How far each quantity moves, relative to the share by which the inputs do."""
+    """The move of each quantity, relative to the share by which the inputs are moved."""
     random = np.random.default_rng(0)
 
     def nudged(x: Any) -> Any:
@@ -149,7 +149,7 @@ def _sizes(program: "_Program", numbers: Array, inputs: Any, values: Named) -> d
 
 
 class _Program:
-    """A rule in float64 as a function of its numbers, compiled when it is first asked."""
+    """A rule in float64 as a function of its numbers, compiled at its first evaluation."""
 
     def __init__(self, adapter: Adapter, flags: Mapping[str, Any]) -> None:
         self._adapter, self._flags = adapter, flags

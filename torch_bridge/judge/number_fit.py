@@ -84,7 +84,7 @@ class NumberFit:
         """Return what of the difference the latest fit explains, to first order."""
         return sum((change * self._columns[key] for key, change in self._changes.items()), np.zeros(self._gap.size))
 
-    def blamed(self, innocent: frozenset[str]) -> dict[str, float]:
+    def blamed(self, matching: frozenset[str]) -> dict[str, float]:
         """Return relative changes of hyperparameters that explain the gap: of one alone, if one is enough, or several.
 
         The others stay within what holding them explains. Where each of two alone is enough, as for a bias that began
@@ -92,14 +92,14 @@ class NumberFit:
         named.
         """
         alone = []
-        for key in self._columns.keys() - innocent:
+        for key in self._columns.keys() - matching:
             if self.with_free(key) <= self._rounding:
                 alone.append({key: self._changes[key]})
         if alone:
             return alone[0] if len(alone) == 1 else {}
         changes, rest = fitted(self._gap, self._columns, self.sizes)
         off: Mapping[str, float] = {key: change for key, change in changes.items() if abs(change) > self._held}
-        return dict(off) if rest <= self._rounding and not off.keys() & innocent else {}
+        return dict(off) if rest <= self._rounding and not off.keys() & matching else {}
 
     def _at(self, changes: Mapping[str, float]) -> Array:
         assert self._ideal.at is not None

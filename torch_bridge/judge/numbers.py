@@ -1,4 +1,4 @@
-"""What a run is told in numbers, compared at every step: the examples of a batch, rates, factors, metrics."""
+"""A run's inputs in numbers, compared at every step: the examples of a batch, rates, factors, metrics."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from torch_bridge.judge.findings import HELD, unit_roundoff
 from torch_bridge.judge.report import Difference
-from torch_bridge.replaying.replay import indices_of
+from torch_bridge.replaying.batches import indices_of
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.translate.optimizers import adapter_named

@@ -1,4 +1,4 @@
-"""The JAX side of a check: its rule, its free run and its loss, each asked its question."""
+"""The JAX side of a check: its rule, its free run and its loss, each evaluated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +19,19 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
+from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
-from torch_bridge.replaying.replay import Replay, indices_of
+from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights, same_weights
+from torch_bridge.weights import Weights, same_weights
 
 LARGE = 2**28
 """Bytes of a trace from which on the port's own traces hold digests."""
 
 SAMPLE = 2**14
-"""Elements of an array by which its distance is estimated, to choose the steps that are asked about."""
+"""Elements of an array by which its distance is estimated, to choose the steps that are evaluated in float64."""
 
 
 @dataclass
@@ -47,11 +48,11 @@ class Port:
     batch: Callable[[int, Any], Any]
     order: Sequence[Array] | None
     progress: Callable[[], None]
-    states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps that are asked about
-    ruled: Sequence[int] | None = None  # the steps at which its rule can be asked; None are all of those
+    states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps evaluated in float64
+    rule_steps: Sequence[int] | None = None  # the steps at which its rule can be evaluated; None are all of those
 
     def update(self, found: Diagnosis) -> None:
-        """Feed torch's gradients to the rule; where its bits are not torch's, ask in float64."""
+        """Feed torch's gradients to the rule; where its bits are not torch's, evaluate it in float64."""
         assert self.tx is not None
         trace, weights = self.trace, self._weights()
         side = Replay(
@@ -64,7 +65,7 @@ class Port:
             recorded, before = trace.step(t), side.state
             values = side.step({}, recorded)
             off = _furthest(recorded, values, (*trace.state, "parameter", "average"))
-            # Each step whose distance stands out from those that were asked about, and the steps with twins.
+            # Each step whose distance stands out from those that were evaluated, and the steps with twins.
             if off > 0 and (not differed or t in twins or off > 4 * furthest):
                 differed, furthest = True, max(furthest, off)
                 self._judge_rule(found, judge, t, before[1], recorded, values)
@@ -83,20 +84,20 @@ class Port:
         try:
             found.rules += judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
         except CannotWiden as error:
-            note = f"The update rule could not be asked in float64: {error}."
+            note = f"The update rule could not be evaluated in float64: {error}."
             found.notes += [note] * (note not in found.notes)
 
     def free(self, found: Diagnosis, shadows: int) -> None:
-        """Run the port alone, from the first state; keep a step function's states where it will be asked."""
+        """Run the port alone, from the first state; keep a step function's states where it will be evaluated."""
         side = Replay(
             self.trace.initial, self.tx, header=self.trace.static, drive="free", loss_fn=self.loss_fn,
             weights=self.weights, opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
             digest_every=self._digest_every(),
         )  # fmt: skip
-        asked = self._asked() if self.step is not None else ()
+        steps = self._loss_steps() if self.step is not None else ()
         for t in range(self.trace.n_steps):
             recorded = self.trace.step(t)
-            if t in asked:
+            if t in steps:
                 self.states[t] = side.state
             side.step({}, recorded, self.batch(t, indices_of(recorded) if self.order is None else self.order[t]))
             self.progress()
@@ -107,15 +108,15 @@ class Port:
             found.others += scalar_differences(self.trace, replayed)
 
     def twins(self, found: Diagnosis, programs: Programs) -> None:
-        """Ask about loss and gradient in float64, at the steps with twins."""
+        """Evaluate loss and gradient in float64, at the steps with twins."""
         reasons = self.trace.static.get("twins", {}).get("reasons", {})
         found.notes += [f"Step {step} has no float64 twin: {reason}" for step, reason in reasons.items()]
         if not self.trace.twins:
             found.notes.append(
                 "The trace holds no float64 twins: torch's own values were held against the port in float64, so that "
-                "what is as small as torch's rounding error cannot be seen. Record with twins."
+                "what is as small as torch's rounding error cannot be found. Record with twins."
             )
-        steps = self._asked()
+        steps = self._loss_steps()
         judge = TwinJudge(programs, self._weights())
         try:
             if self.step is not None:
@@ -125,15 +126,15 @@ class Port:
             if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
                 found.line = judge.culprit(self.trace, self._batch(steps[0]), steps[0])
         except CannotWiden as error:
-            found.notes.append(f"Loss and gradient could not be asked in float64: {error}.")
+            found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
             return
-        found.asked = tuple(steps)
+        found.loss_steps = tuple(steps)
         if found.twins.unmatched:
             found.notes.append(f"Layers that the port does not name: {', '.join(found.twins.unmatched)}.")
 
     def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
-        """Look in the program of the loss for forms that fail on other data; measure them at the steps asked about."""
-        steps = found.asked or self._asked()[:1]
+        """Find forms in the program of the loss that fail on other data; measure them at the evaluated steps."""
+        steps = found.loss_steps or self._loss_steps()[:1]
         found.hazards = hazards_of(function)((self._begins_with(t), self._batch(t)) for t in steps)
 
     def _begins_with(self, t: int) -> Any:
@@ -148,28 +149,28 @@ class Port:
         places = StepStates(self.step, self.state, self._batch(0), self._weights(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
-                "The step function was asked in float64 at the first step alone: what it reports as its parameters is "
-                "not what it hands on in its state."
+                "The step function was evaluated in float64 at the first step alone: what it reports as its parameters "
+                "is not what it hands on in its state."
             )
             return [0]
         self.states |= {t: places.at(self.states[t], self.trace.before(t)) for t in steps if t > 0}
         held = [key for key in self.trace.state if any(phase_of(each) == key for each in self.trace.steps)]
         if missing := [key for key in held if not places.found(key)]:
             found.notes.append(
-                "The rule of the step function was asked in float64 at the first step alone: it reports no "
+                "The rule of the step function was evaluated in float64 at the first step alone: it reports no "
                 f"{', '.join(missing)} that it hands on in its state."
             )
-            self.ruled = (0,)
+            self.rule_steps = (0,)
         return list(steps)
 
     def _judge_step_rule(self, found: Diagnosis, steps: Sequence[int]) -> None:
         assert self.step is not None
         judge = StepRuleJudge(self.trace, self.step, self._weights())
-        for t in steps if self.ruled is None else self.ruled:
+        for t in steps if self.rule_steps is None else self.rule_steps:
             found.rules += judge.judge(t, self.states[t], self._batch(t))
 
-    def _asked(self) -> list[int]:
-        """The steps that are asked about loss and gradient; a step function's first one is always among them."""
+    def _loss_steps(self) -> list[int]:
+        """The steps at which loss and gradient are evaluated; a step function's first one is always among them."""
         steps = sorted(self.trace.twins) or list(range(min(3, self.trace.n_steps)))
         return steps if self.step is None or 0 in steps else [0, *steps]
 
@@ -177,7 +178,7 @@ class Port:
         return self.batch(t, indices_of(self.trace.step(t)))
 
     def _digest_every(self) -> int | None:
-        """Of a large run only digests and the last step are kept: it may well fill half of the memory already."""
+        """Of a large run, keep only digests and the last step: the recorded one may fill half of the memory already."""
         size = sum(np.asarray(rows).nbytes for rows in self.trace.steps.values())
         return self.trace.n_steps if size > LARGE else None
 
@@ -186,9 +187,9 @@ class Port:
 
 
 def _furthest(recorded: Step, values: Step, phases: Sequence[str]) -> float:
-    """How far a step is off, relative to the step itself; 0 if no bit differs.
+    """The error of a step, relative to the step itself; 0 if no bit differs.
 
-    Of a large array every k-th element is looked at, and the rest only if those are equal.
+    Of a large array every k-th element is compared, and the others only if those are equal.
     """
     off = 0.0
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""The programs by which a port is asked: its loss and gradient in float64, and beside its own precision."""
+"""The programs that evaluate a port: its loss and gradient in float64, and beside its own precision."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def programs_of_loss(loss_fn: LossFunction) -> Programs:
 
 @functools.lru_cache(maxsize=16)
 def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]]) -> Programs:
-    """Return the programs of a step function, of which the loss and the gradient that it reports are asked."""
+    """Return the programs of a step function, which evaluate the loss and the gradient that it reports."""
 
     def reported(state: Any, batch: Any) -> tuple[Any, Any]:
         _, observed = step(state, batch)

@@ -1,4 +1,4 @@
-"""What is to be said about a port, as plain data."""
+"""The diagnosis of a port, as plain data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,9 +18,8 @@ Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different
 
 FACTOR = 16.0
 """By what factor the port's rounding error may exceed torch's before the port is called imprecise: four bits. Sums in
-another
-order, such as XLA's in sequence beside torch's in pairs, stay well below it; the next narrower format is 2**8 or more
-away."""
+another order, such as XLA's in sequence beside torch's in pairs, stay well below it; the next narrower format is 2**8
+or more away."""
 
 
 NARROW_SUMS = 4.0
@@ -30,7 +29,7 @@ float32."""
 
 @dataclass(frozen=True)
 class Difference:
-    """Where the port first is another function.
+    """The first place where the port is another function.
 
     Attributes:
         step: from 0.
@@ -58,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Precision:
-    """How precisely both sides compute one quantity: medians over the steps with twins.
+    """The precision with which both sides compute one quantity: medians over the steps with twins.
 
     Attributes:
         phase: ``"forward"``, ``"loss"`` or ``"gradient"``.
@@ -83,29 +82,29 @@ class Report:
     Attributes:
         verdict: see `Verdict`.
         n_steps: how many steps the runs have.
-        asked: the steps at which loss and gradient were asked in float64.
-        ruled: the steps at which the update rule was asked in float64; none where its bits are torch's.
+        loss_steps: the steps at which loss and gradient were evaluated in float64.
+        rule_steps: the steps at which the update rule was evaluated in float64; none where its bits are torch's.
         difference: the first difference, if the port is another function.
         imprecision: the first quantity, in causal order, that is computed worse than torch's dtype does it.
         line: the line of the port's source, and the operation in it, at which most precision is lost; empty otherwise.
-        functions: every question asked in float64, with its answer.
+        functions: every comparison in float64, with its result.
         rules: likewise of the update rule.
         precisions: one for each quantity, in causal order.
         discontinuities: how many quantities, over all steps, differ at a discontinuity of the function alone.
         flips: decisions of the port (signs, maxima) that fell differently in its own precision and in float64.
         hazards: forms in the port's loss that are right on these data and not on all, such as a softmax without its
             maximum; they are no part of the verdict, see `torch_bridge.judge.hazards`.
-        drives: the comparison bit by bit under each drive that was run, for those who ask.
+        drives: the comparison bit by bit under each drive that was run.
         runs: the port's traces under those drives; not part of `to_dict`.
-        notes: what could not be asked, and why; full sentences.
+        notes: what could not be evaluated, and why; full sentences.
         allow_imprecise: an imprecise port counts as the same.
         numbers: the phases that hold one number for each parameter group.
     """
 
     verdict: Verdict
     n_steps: int
-    asked: tuple[int, ...] = ()
-    ruled: tuple[int, ...] = ()
+    loss_steps: tuple[int, ...] = ()
+    rule_steps: tuple[int, ...] = ()
     difference: Difference | None = None
     imprecision: Precision | None = None
     line: str = ""
@@ -143,9 +142,8 @@ def precisions_of(findings: Iterable[PrecisionFinding]) -> tuple[Precision, ...]
         rows.setdefault((finding.phase, finding.name), []).append(finding)
         if finding.phase == "gradient":
             gradients.setdefault(finding.step, []).append(finding.torch)
-    # A parameter whose gradient torch computes better than most, a bias summed in a wider type, say, asks of the port
-    # what
-    # torch gives a typical parameter of that step.
+    # For a parameter whose gradient torch computes better than most, such as a bias summed in a wider type, the port is
+    # held to torch's error in a typical parameter of that step.
     typical = {step: median(errors) for step, errors in gradients.items()}
     # XLA takes some sums of bfloat16 in bfloat16, torch in float32.
     typical = {step: error * (NARROW_SUMS if error > 2**-12 else 1) for step, error in typical.items()}

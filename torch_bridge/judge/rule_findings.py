@@ -1,4 +1,4 @@
-"""What was found of an update rule in one quantity of one step, and the constants that explain it."""
+"""The findings on an update rule in one quantity of one step, and the constants that explain them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _SPARE = 10 * SPARE
 
 @dataclass(frozen=True)
 class RuleFinding:
-    """How far two rules are apart in one quantity of one parameter at one step, both in float64 from equal states.
+    """The distance of two rules in one quantity of one parameter at one step, both in float64 from equal states.
 
     Attributes:
         step: from 0.
@@ -47,25 +47,25 @@ class RuleFinding:
 
 @dataclass(frozen=True)
 class Scale:
-    """What is known of a parameter beside its values.
+    """Properties of a parameter beside its values.
 
     Attributes:
         size: 2-norm of the terms that make the quantity, from which its rounding follows.
         roundoff: unit roundoff of the type in which the rule holds its constants.
-        innocent: hyperparameters that were seen to be torch's, and explain no difference.
-        rounded: torch's value is known as a rounded one alone.
+        matching: hyperparameters that equal torch's, and explain no difference.
+        rounded: how many units of roundoff one of the two values may be off, where it is known as a rounded one alone.
         shows_in: hyperparameter -> the first phase that a wrong one shows in.
     """
 
     size: float
     roundoff: float
-    innocent: frozenset[str]
-    rounded: bool
+    matching: frozenset[str]
+    rounded: float
     shows_in: Mapping[str, str] = field(default_factory=dict)
 
 
 def rule_finding(
-    step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale, *, blame: bool = True
+    step: int, phase: str, name: str, ideal: Ideal, value: Array, scale: Scale, *, blame: bool = False
 ) -> RuleFinding:
     """Compare a rule's quantity in float64 with torch's, and fit what differs by changes of the hyperparameters.
 
@@ -85,7 +85,7 @@ def rule_finding(
     own = norm(reference)
     own = own if 0 < own < np.inf else size or 1.0
     rounding = _SPARE * u64 * max(size, own)
-    rounding = max(rounding, 8 * u * max(size, own)) if scale.rounded else rounding
+    rounding = max(rounding, scale.rounded * u * max(size, own))
     held = 4 * u if u > u64 else _SPARE * u
     distance, allowed = norm(gap), rounding
     off: dict[str, float] = {}
@@ -97,7 +97,7 @@ def rule_finding(
             allowed += held * sum(fit.sizes.values())
         else:
             allowed = float(np.hypot(rounding, norm(fit.explained())))
-            off = fit.blamed(scale.innocent) if blame else {}
+            off = fit.blamed(scale.matching) if blame else {}
     where = scale.shows_in[next(iter(off))] if len(off) == 1 else phase
     index = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(gap), nan=np.inf))), gap.shape)
     return RuleFinding(

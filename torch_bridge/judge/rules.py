@@ -1,4 +1,4 @@
-"""Update rules in ideal arithmetic: a rule that does not promise bits, judged against torch's in float64.
+"""Update rules in ideal arithmetic: a rule whose bits differ from torch's, compared with it in float64.
 
 From one state and one gradient both rules are evaluated in float64: the recorded recipe by torch's formulas, and the
 candidate widened. What differs is fitted by small changes of the recipe's
@@ -8,7 +8,7 @@ rounding and is no fault; and a constant that is off by more is named, with how 
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,18 @@ from torch_bridge.judge.ideal import Ideal, IdealGroup, changes, clipped, ideal_
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
-from torch_bridge.replaying.replay import with_state_before
-from torch_bridge.replaying.steps import Observed, observed_of, shown
+from torch_bridge.replaying.layout import Layout
+from torch_bridge.replaying.steps import Observed, shown
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.optimizers import adapter_named, with_numbers
 from torch_bridge.translate.recipe import Clip
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
+
+_COUNTS = ("started", "step")
+_MEMORY = 1000
+_SEEN = 1e-3  # the relative change of a number that a quantity must be able to show, to speak for it
 
 
 class RuleJudge:
@@ -36,8 +40,8 @@ class RuleJudge:
 
     def __init__(self, trace: Trace, tx: optax.GradientTransformation, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
-        self._trace, self._weights, self._observed = trace, weights, observed_of(trace.static)
-        self._wide = _programs(tx, self._observed)
+        self._trace, self._weights, self._layout = trace, weights, Layout(weights, trace.static)
+        self._wide = _programs(tx, self._layout.observed)
 
     def judge(
         self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
@@ -48,15 +52,18 @@ class RuleJudge:
             step: its number.
             opt_state: the candidate's state before it; what it holds of torch's state is replaced by torch's.
             metric: what a rule that watches a metric is given.
-            rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+            rate_is_torchs: the candidate's learning rate equals torch's, and explains no difference.
 
         Raises:
             CannotWiden: the rule has no float64 form.
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
-        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs)
         params = self._weights.to_jax(in_phase(before, "parameter"))
-        opt_state = with_state_before(opt_state, params, before, self._observed.adapter, self._weights)
+        adapter = self._layout.observed.adapter
+        known = torch_state(opt_state, params, adapter)
+        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, *_COUNTS})
+        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
+        opt_state = self._layout.with_torchs(opt_state, params, before)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         best: list[RuleFinding] = []
         refusal: CannotWiden | None = None
@@ -89,14 +96,14 @@ class Reference:
     ideals: Mapping[str, Mapping[str, Ideal]]
     roundoffs: Mapping[str, float]
     offsets: Mapping[str, float]  # name -> norm of what the change of a parameter was subtracted from
-    innocent: frozenset[str]
-    rounded: bool
+    matching: frozenset[str]
+    rounded: float
     shows_in: Mapping[str, str]  # torch's name of a number -> the phase that a wrong one shows in
 
     def scale(self, phase: str, name: str) -> Scale:
         """Return what is known of a quantity beside its value."""
         size = self.ideals[phase][name].size + (self.offsets.get(name, 0.0) if phase == "parameter" else 0.0)
-        return Scale(size, self.roundoffs[name], self.innocent, self.rounded, self.shows_in)
+        return Scale(size, self.roundoffs[name], self.matching, self.rounded, self.shows_in)
 
 
 def reference_of(
@@ -107,6 +114,7 @@ def reference_of(
     *,
     rate_is_torchs: bool = False,
     offset: Mapping[str, Array] | None = None,
+    hidden: bool = False,
 ) -> Reference:
     """Return what torch's recipe makes of a step in float64.
 
@@ -115,8 +123,10 @@ def reference_of(
         step: the step's number.
         before: torch's state before it.
         gradients: name -> gradient to take; None takes torch's.
-        rate_is_torchs: the candidate's learning rate was seen to be torch's, and explains no difference.
+        rate_is_torchs: the candidate's learning rate equals torch's, and explains no difference.
         offset: what the candidate's change was subtracted from: its rounding is in the change.
+        hidden: the candidate keeps what torch's state holds under names of its own: it was not replaced by torch's,
+            and has the rounding of all steps before.
     """
     recorded, recipe = trace.step(step), recorded_recipe(trace.static)
     adapter = adapter_named(recipe.optimizer)
@@ -130,8 +140,7 @@ def reference_of(
         largest = float(np.max(np.abs(trace.steps.get(f"learning_rate/{i}", options["lr"])), initial=0.0))
         groups.append(IdealGroup(group.names, options, {"lr": largest or 1.0}))
     params, own = in_phase(before, "parameter"), in_phase(recorded, "gradient")
-    # Clipped in a way that the recorder was not told: what torch made of the gradients is known as rounded values
-    # alone.
+    # Clipped in a way that was not recorded: what torch made of the gradients is known as rounded values alone.
     rounded = {} if isinstance(recipe.clip, Clip) else in_phase(recorded, "clip")
     taken = rounded or (own if gradients is None else gradients)
     shown = {name: Ideal(np.asarray(value, np.float64), size=norm(value)) for name, value in rounded.items()}
@@ -140,17 +149,19 @@ def reference_of(
         shown = {name: Ideal(value, size=norm(value)) for name, value in taken.items()}
     state = {key: in_phase(before, key) for key in adapter.state}
     ideals = ideal_step(recipe.optimizer, groups, params, state, taken)
-    # What torch itself did not have at this step, such as a buffer without momentum, is not asked.
+    # What torch itself did not have at this step, such as a buffer without momentum, is not compared.
     ideals = {
         phase: {name: ideal for name, ideal in tree.items() if phase == "parameter" or f"{phase}/{name}" in recorded}
         for phase, tree in ideals.items()
     }
+    # A walk of as many roundings as there were steps; an average forgets those before the last thousand or so.
+    drift = 8 * min(step + 1, _MEMORY) ** 0.5 if hidden else 0.0
     return Reference(
         {"clip": shown, **ideals} if shown else ideals,
         {name: unit_roundoff(value.dtype) for name, value in own.items()},
         {name: norm(value) for name, value in (offset or {}).items()},
         frozenset({"lr"} if rate_is_torchs else ()),
-        bool(rounded),
+        max(8.0 if rounded else 0.0, drift),
         {number.label: number.shows_in if number.option != "lr" else "learning_rate" for number in adapter.numbers},
     )
 
@@ -163,8 +174,24 @@ def findings_of(step: int, reference: Reference, wide: Mapping[str, Mapping[str,
             if name in wide.get(phase, {}) and name in reference.roundoffs:
                 first = all(finding.same for finding in found)  # what comes after it follows from it
                 scale, value = reference.scale(phase, name), wide[phase][name]
-                found.append(rule_finding(step, phase, name, ideal, value, scale, blame=first))
+                finding = rule_finding(step, phase, name, ideal, value, scale)
+                if first and not finding.same:
+                    scale = replace(scale, matching=scale.matching | _cleared(reference, found, name))
+                    finding = rule_finding(step, phase, name, ideal, value, scale, blame=True)
+                found.append(finding)
     return found
+
+
+def _cleared(reference: Reference, found: list[RuleFinding], name: str) -> frozenset[str]:
+    """The numbers that an earlier quantity of a parameter shows to be torch's: it moves with them, and agreed."""
+    limits = {finding.phase: finding.limit for finding in found if finding.name == name}
+    cleared = []
+    for label, phase in reference.shows_in.items():
+        if phase in limits and (ideal := reference.ideals[phase][name]).at is not None:
+            moved = norm(ideal.columns().get(label, np.zeros(1)))
+            if moved * _SEEN > limits[phase] * (norm(ideal.value) or 1.0):
+                cleared.append(label)
+    return frozenset(cleared)
 
 
 @functools.lru_cache(maxsize=16)
@@ -184,7 +211,7 @@ def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Calla
             updates, opt_state = rule.update(gradient, opt_state, params, **extra)
         found = {"parameter": changes(params, updates), **shown(seen, params, observed.phases)}
         state = torch_state(opt_state, params, adapter)
-        found |= {key: tree for key, tree in state.items() if key not in ("started", "step")}
+        found |= {key: tree for key, tree in state.items() if key not in _COUNTS}
         if nodes_of(opt_state, AverageState):
             found["average"] = averaged_params(opt_state, optax.apply_updates(params, updates))
         return found
@@ -193,5 +220,5 @@ def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Calla
 
 
 def agreement(findings: list[RuleFinding]) -> int:
-    """How many quantities agree before the first that does not."""
+    """The number of quantities that agree before the first that does not."""
     return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))

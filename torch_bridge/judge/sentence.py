@@ -49,7 +49,7 @@ def _verdict(report: "Report") -> str:
             f"whose relative error is {worst.jax:.1e} in JAX and {worst.torch:.1e} in torch, {_factor(worst.factor)}"
             + (f"; most is lost at {report.line}" if report.line else "")
         )
-    return f"the same function{_how_asked(report)}{_precision(report)}{_excused(report)}"
+    return f"the same function{_evaluations(report)}{_precision(report)}{_excused(report)}"
 
 
 def _different(report: "Report") -> str:
@@ -76,10 +76,10 @@ def _cause(report: "Report") -> str:
     return f"{words} is off by {change:+.2e} relative to torch's"
 
 
-def _how_asked(report: "Report") -> str:
-    if not report.asked:
+def _evaluations(report: "Report") -> str:
+    if not report.loss_steps:
         return ""
-    steps = "1 step" if len(report.asked) == 1 else f"{len(report.asked)} steps"
+    steps = "1 step" if len(report.loss_steps) == 1 else f"{len(report.loss_steps)} steps"
     furthest = max((f.distance for f in report.functions if f.distance <= f.limit), default=0.0)
     return f": in float64 loss and gradients agree to {furthest:.0e} at {steps}"
 
@@ -97,7 +97,7 @@ def _precision(report: "Report") -> str:
 def _excused(report: "Report") -> str:
     n, held = report.discontinuities, sum(f.held for f in report.functions)
     words = f"; {n} differ at a discontinuity alone" if n else ""
-    return words + (f"; {held} differ by constants that float32 does not tell apart" if held else "")
+    return words + (f"; {held} differ by constants that are equal in float32" if held else "")
 
 
 def _factor(factor: float) -> str:

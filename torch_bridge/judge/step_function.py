@@ -12,7 +12,7 @@ from torch_bridge.judge.rules import Reference, agreement, findings_of, referenc
 from torch_bridge.judge.widening import Reading, widened
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Trace, in_phase
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 _CALLS = ("jit", "pjit", "closed_call")
 
@@ -33,12 +33,13 @@ class StepStates:
         atoms = [_origin(closed.jaxpr, atom) for atom in closed.jaxpr.outvars]
         handed_on = {origin: i for i, origin in reversed(list(enumerate(atoms[: len(jax.tree.leaves(after))])))}
         reported = jax.tree.unflatten(jax.tree.structure((after, observed)), atoms)[1]
-        names = {path: name for path, name in zip(_paths(weights.template), weights.names, strict=True)}
-        self.places: dict[str, dict[str, int | None]] = {}
+        self._paths = _paths(weights.template)
+        self.places: dict[str, dict[Any, int | None]] = {}
         for phase in ("parameter", *held):
             if phase in reported:
                 leaves = jax.tree_util.tree_leaves_with_path(reported[phase], is_leaf=lambda x: isinstance(x, _Origin))
-                self.places[phase] = {names[path]: handed_on.get(origin) for path, origin in leaves if path in names}
+                known = set(self._paths)
+                self.places[phase] = {path: handed_on.get(origin) for path, origin in leaves if path in known}
 
     def found(self, phase: str) -> bool:
         """True if every array of a phase was found in the state."""
@@ -56,8 +57,8 @@ class StepStates:
             if not self.found(phase):
                 continue
             values = jax.tree.leaves(self._weights.to_jax(in_phase(before, phase), partial=True), is_leaf=_is_none)
-            for name, value in zip(self._weights.names, values, strict=True):
-                place = self.places[phase].get(name)
+            for path, value in zip(self._paths, values, strict=True):
+                place = self.places[phase].get(path)
                 if place is not None and value is not None:
                     leaves[place] = value
         return jax.tree.unflatten(structure, leaves)

@@ -27,7 +27,7 @@ from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.translate.weights import Weights
+from torch_bridge.weights import Weights
 
 _JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
 _NUDGE = 1e-10
@@ -36,7 +36,7 @@ _NUDGES = 8
 
 @dataclass(frozen=True)
 class TwinFindings:
-    """What the steps with twins say, plain data.
+    """The findings at the steps with twins, plain data.
 
     Attributes:
         functions: one finding for each quantity and step.
@@ -56,7 +56,7 @@ class TwinFindings:
 
 @dataclass
 class _Case:
-    """One step to ask about."""
+    """One step to evaluate."""
 
     step: int
     params: Any
@@ -76,7 +76,7 @@ class _Case:
 
 
 def _run(trace: Trace, step: int) -> Step:
-    """What torch's run had at a step: loss, gradients and, beside a twin, the outputs of layers."""
+    """The quantities of torch's run at a step: loss, gradients and, beside a twin, the outputs of layers."""
     run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
     twin = trace.twins.get(step, {})
     return run | {key.removeprefix("narrow/"): value for key, value in twin.items() if key.startswith("narrow/")}
@@ -95,13 +95,13 @@ class TwinJudge:
     ) -> TwinFindings:
         """Compare the port with the twins of a trace.
 
-        A step without a twin is asked in torch's own precision: the port in float64 is the truth, and what the port's
-        own rounding explains, `COARSE` times, is what torch's value may be off by.
+        A step without a twin is compared in torch's own precision: the port in float64 is the truth, and what the
+        port's own rounding explains, `COARSE` times, is what torch's value may be off by.
 
         Args:
             trace: a recorded run, with full values at these steps.
             batches: the batch of a step, as ``loss_fn`` takes it.
-            steps: the steps to ask about.
+            steps: the steps to evaluate.
             states: by step, what a step function begins with, in place of torch's parameters.
 
         Raises:
@@ -198,7 +198,7 @@ class TwinJudge:
     def _functions(
         self, cases: Sequence["_Case"], reading: Reading, *, nudge: bool = False
     ) -> tuple[list[FunctionFinding], list[str]]:
-        """Compare the cases under one reading of numbers; ``nudge`` asks where the function is discontinuous."""
+        """Compare the cases under one reading of numbers; ``nudge`` finds where the function is discontinuous."""
         findings: list[FunctionFinding] = []
         unmatched: list[str] = []
         for case in cases:
@@ -264,7 +264,7 @@ class TwinJudge:
 
 
 def _agreement(findings: list[FunctionFinding]) -> int:
-    """How many quantities agree before the first that does not."""
+    """The number of quantities that agree before the first that does not."""
     return next((position for position, finding in enumerate(findings) if not finding.same), len(findings))
 
 

@@ -1,7 +1,7 @@
 """A JAX function in float64: its own program, with every floating type widened.
 
-Whether two programs compute the same function is asked in float64, where rounding is nine orders of magnitude away from
-any difference worth finding. `widened` evaluates the jaxpr of a function with float64 in place of every floating
+Whether two programs compute the same function is decided in float64, where rounding is nine orders of magnitude away
+from any difference worth finding. `widened` evaluates the jaxpr of a function with float64 in place of every floating
 type, and leaves out casts to narrower types inside it. `beside` evaluates both at once, the function in its own types
 and in float64, and can hold the float64 side to the decisions (signs, comparisons, maxima) of the other, which is how
 the rounding error of the narrow side is measured without the jumps of a relu that falls the other way.
@@ -31,14 +31,14 @@ except ImportError:
 _CAST = "_convert_element_type"
 
 Reading: TypeAlias = Literal["retraced", "as traced", "as written"]
-"""What a Python number in the function is in float64: the double that it was, where the function can be traced again
-with
-float64 arguments; the narrow number that it became in the trace; or the shortest decimal that becomes that number."""
+"""The value of a Python number of the function in float64: the double that it was, where the function can be traced
+again with float64 arguments; the narrow number that it became in the trace; or the shortest decimal that becomes that
+number."""
 
 
 @dataclass(frozen=True)
 class Widened:
-    """What a function gives in its own types and in float64.
+    """The results of a function in its own types and in float64.
 
     Attributes:
         narrow: the results in the function's own dtypes; None from `widened`.
@@ -176,10 +176,10 @@ def traced(function: Callable[..., Any], args: tuple[Any, ...], reading: Reading
 def _casts_left_out() -> Iterator[None]:
     """While a function is traced, make a cast to a floating type one to float64.
 
-    A Python number takes the type of the array that it meets: behind a cast to bfloat16 it would be rounded to that,
-    and in the trace there is no telling what it was. Where JAX has no such function to replace, casts are left out of
-    the finished trace alone. The precision named here is part of the key under which JAX keeps traces of compiled
-    functions, so that none of these traces is ever taken for another one; it has no effect on float64.
+    A Python number takes the type of the array that it is combined with: behind a cast to bfloat16 it would be rounded
+    to that, and in the trace there is no telling what it was. Where JAX has no such function to replace, casts are left
+    out of the finished trace alone. The precision named here is part of the key under which JAX keeps traces of
+    compiled functions, so that these traces are never confused; it has no effect on float64.
     """
     cast = getattr(_LAX, _CAST, None)
     if cast is None:

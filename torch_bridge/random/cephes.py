@@ -61,8 +61,8 @@ def log(x: Float32) -> Float32:
 def sin_cos(x: Float32) -> tuple[Float32, Float32]:
     """Sine and cosine of non-negative float32 numbers, as far as ``2 pi`` and somewhat beyond.
 
-    The argument is reduced to ``[-pi/4, pi/4]`` by the nearest even multiple of ``pi/4``; the octant says which of two
-    polynomials is the sine, and the signs.
+    The argument is reduced to ``[-pi/4, pi/4]`` by the nearest even multiple of ``pi/4``; the octant decides which of
+    two polynomials is the sine, and the signs.
 
     Args:
         x: float32, any shape, at least 0.

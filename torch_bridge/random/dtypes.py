@@ -1,4 +1,4 @@
-"""What kind of array a draw fills: its dtype, under torch's rules, and the order of its elements in memory."""
+"""The array that a draw fills: its dtype, under torch's rules, and the order of its elements in memory."""
 
 import math
 from collections.abc import Sequence

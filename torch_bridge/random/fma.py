@@ -15,7 +15,7 @@ def fma32(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float32]:
 
     The product of two float32 numbers is exact in float64; the sum is rounded there, and rounding that once more
     to float32 is right unless the float64 sum lies exactly between two float32 numbers. Only those, one in 2**29,
-    and results below float32's normal range, are looked at again.
+    and results below float32's normal range, are calculated again.
 
     Args:
         a: float32 array or scalar.

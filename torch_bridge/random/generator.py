@@ -74,7 +74,7 @@ class Generator:
         return self
 
     def clone_state(self) -> "Generator":
-        """Return another generator that stands where this one stands."""
+        """Return another generator in the same state."""
         clone = Generator()
         clone.state = self.state
         return clone
@@ -171,7 +171,7 @@ class Generator:
         dtype: DTypeLike = np.float32,
         memory_order: MemoryOrder = None,
     ) -> NDArray[Any]:
-        """What ``torch.nn.functional.dropout`` multiplies by; see `draw_dropout_mask`."""
+        """The factors of ``torch.nn.functional.dropout``; see `draw_dropout_mask`."""
         return self._draw(draw_dropout_mask, size, p, dtype, memory_order)
 
     def exponential(

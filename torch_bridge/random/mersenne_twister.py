@@ -12,14 +12,14 @@ FEW_BLOCKS = 8  # above this, NumPy's compiled loop repays the copy of the state
 
 
 class State(NamedTuple):
-    """Everything that torch's CPU generator remembers. Never changed in place: a draw returns the next one.
+    """The whole state of torch's CPU generator. Never changed in place: a draw returns the next one.
 
     Attributes:
         seed: the seed as torch reports it, in ``[0, 2**64)``; the stream depends on its low 32 bits only.
         key: uint32, shape ``(624,)``, read-only: the twister's words.
         position: how many words of `key` are used up; 0 just after seeding, when none is usable and a twist is due,
             as it is at 624.
-        normal: the second value of a Box-Muller pair, kept for the next call, or None. Seeding forgets it.
+        normal: the second value of a Box-Muller pair, kept for the next call, or None. Seeding drops it.
     """
 
     seed: int
@@ -89,7 +89,7 @@ def draw_32(state: State, count: int) -> tuple[NDArray[np.uint32], State]:
         words, key, position = _draw_many(key, position, count)
     else:
         blocks, wanted = [], count
-        while wanted > WORDS - position:  # strictly: torch twists when a word is asked for, not when the last is used
+        while wanted > WORDS - position:  # strictly: torch twists when a word is needed, not when the last is used
             blocks.append(_temper(key[position:]))
             wanted -= WORDS - position
             key, position = _twist(key), 0

@@ -9,7 +9,7 @@ from torch_bridge.random.dtypes import FLOATING, TORCH_NAMES, as_dtype, digits
 from torch_bridge.random.mersenne_twister import State, draw_32, draw_64
 
 WIDE_LENGTH = (2**32 - 1) // 20  # from here on torch spends two words on a step and shuffles inside out
-BLOCKS_PER_REMAINDER = 32  # a block is a 32nd of what is left: few of its steps meet, and there are few blocks
+BLOCKS_PER_REMAINDER = 32  # a block is a 32nd of what is left: few of its steps share a cell, and there are few blocks
 LEAST_BLOCK = 4096
 
 
@@ -184,7 +184,7 @@ def _check(n: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.name not in TORCH_NAMES or dtype == np.bool_:
         raise NotImplementedError(f"\"randperm\" not implemented for '{TORCH_NAMES.get(dtype.name, dtype.name)}'")
     if dtype in FLOATING:
-        if dtype.name != "bfloat16" and n > 2 ** digits(dtype) + 1:  # torch forgets to ask for bfloat16
+        if dtype.name != "bfloat16" and n > 2 ** digits(dtype) + 1:  # torch omits the check for bfloat16
             raise RuntimeError(f"n cannot be greater than {2 ** digits(dtype) + 1} for {TORCH_NAMES[dtype.name]} type.")
     elif n > np.iinfo(dtype).max:
         name = {"int64": "int64_t", "int32": "int"}.get(dtype.name, f"{dtype.name}_t")

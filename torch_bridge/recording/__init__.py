@@ -1,1 +1,1 @@
-"""A PyTorch run, watched through hooks."""
+"""Recording of a PyTorch run through hooks."""

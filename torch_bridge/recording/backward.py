@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_bridge.recording.patch import BACKWARD, GRAD, SCALE, unheard
+from torch_bridge.recording.patch import BACKWARD, GRAD, SCALE, without_recording
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.tensors import to_numpy
 
@@ -34,7 +34,7 @@ class Pass:
 
 
 class BackwardPasses:
-    """Hears ``Tensor.backward``, ``torch.autograd.backward`` and ``torch.autograd.grad``, and adds up the loss.
+    """Listens to ``Tensor.backward``, ``torch.autograd.backward`` and ``torch.autograd.grad``, and adds up the loss.
 
     Only passes that changed the gradient of one of the optimizer's parameters count. Passes whose gradients were
     cleared before the step do not count.
@@ -49,14 +49,14 @@ class BackwardPasses:
         cleared: Callable[[], None],
         fail: Callable[[str], None],
     ) -> None:
-        """Listen.
+        """Attach the hooks.
 
         Args:
             parameters: returns those of the optimizer.
             begins: is called before each pass.
             passed: is called after each pass that counts.
             cleared: is called when the passes so far turn out not to count.
-            fail: is told in a sentence what went wrong.
+            fail: receives a sentence on what went wrong.
         """
         from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -67,17 +67,17 @@ class BackwardPasses:
         self._losses: list[Array] = []
         self._grads: list[tuple[Array, tuple[Any, ...]]] = []
         self._standing: list[tuple[Any, Any, int]] = []
-        hearers = ((BACKWARD, self._hear_backward), (GRAD, self._hear_grad), (SCALE, self._hear_scale))
-        self._undo = [patch.hear(hear) for patch, hear in hearers]
+        listeners = ((BACKWARD, self._on_backward), (GRAD, self._on_grad), (SCALE, self._on_scale))
+        self._undo = [patch.add_listener(listener) for patch, listener in listeners]
 
     def close(self) -> None:
-        """Listen no more."""
+        """Remove the hooks."""
         while self._undo:
             self._undo.pop()()
 
     @property
     def count(self) -> int:
-        """How many passes count so far."""
+        """The number of passes that count so far."""
         return len(self._losses)
 
     def is_changed(self) -> bool:
@@ -88,7 +88,7 @@ class BackwardPasses:
         )
 
     def take(self) -> Array | None:
-        """Return the loss that was differentiated since the last step, None if nobody saw it, and begin anew.
+        """Return the loss that was differentiated since the last step, None if none was recorded, and begin anew.
 
         Of several passes it is the sum.
         """
@@ -105,10 +105,10 @@ class BackwardPasses:
         now = {id(parameter.grad) for parameter in self._parameters() if parameter.grad is not None}
         return [loss for loss, results in self._grads if any(id(result) in now for result in results)]
 
-    def _hear_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
         before: list[tuple[Any, Any, int]] | None = None
         try:
-            with unheard():
+            with without_recording():
                 self._drop_if_cleared()
                 self._begins()
                 before = self._gradients()
@@ -117,7 +117,7 @@ class BackwardPasses:
         result = call(*args, **kwargs)
         if before is not None:
             try:
-                with unheard():
+                with without_recording():
                     self._after(before, args, kwargs)
             except Exception as error:
                 self._fail(f"a backward pass could not be followed: {error}")
@@ -157,10 +157,10 @@ class BackwardPasses:
         value = to_numpy(root.detach() if weight is None else (root.detach() * weight.detach()).sum()).sum()
         return value if self._scale is None else value / value.dtype.type(self._scale)
 
-    def _hear_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         try:
-            with unheard():
+            with without_recording():
                 self._after_grad(args, kwargs, result)
         except Exception as error:
             self._fail(f"a call of torch.autograd.grad could not be followed: {error}")
@@ -174,12 +174,12 @@ class BackwardPasses:
             loss = sum(map(self._value, outputs, weights or [None] * len(outputs)))
             self._grads.append((np.asarray(loss), tuple(result)))
 
-    def _hear_scale(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_scale(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         try:
             scaler, outputs = args[0], kwargs.get("outputs", args[-1])
             if scaler.is_enabled():
-                with unheard():
+                with without_recording():
                     self._scale = float(scaler.get_scale())
                     for output, scaled in zip(_several(outputs), _several(result), strict=True):
                         self._scaled[scaled] = (output.detach(), self._scale)

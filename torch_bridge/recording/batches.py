@@ -26,7 +26,7 @@ class _Batch:
 
 
 class Batches:
-    """Follows a DataLoader, with or without worker processes, and says which of its batches a step used.
+    """Follows a DataLoader, with or without worker processes, and finds which of its batches a step used.
 
     A batch counts as used if the model was given one of its tensors, or a view of one. Where the model is given none of
     them (they were copied to another device, or augmented), the batches drawn since the last step are taken, provided
@@ -45,7 +45,7 @@ class Batches:
 
         Args:
             loader: of the training set.
-            fail: is told in a sentence what cannot be seen.
+            fail: receives a sentence on what cannot be recorded.
         """
         self.epoch_began = False
         self.latest: Any = None
@@ -58,7 +58,7 @@ class Batches:
         self._passed: tuple[list[_Batch], int, int] = ([], 0, 0)
         self._lost = False
         self._queue: deque[Any] = deque()
-        self._undo = [self._hear_sampler(loader), self._hear_iteration(loader)]
+        self._undo = [self._hook_sampler(loader), self._hook_iteration(loader)]
         if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
             self._lose("the loader has in_order=False: its batches come in the order of arrival")
 
@@ -89,7 +89,7 @@ class Batches:
             batch.taken = True
 
     def called(self, given: Any, part: bool = False) -> None:
-        """Hear what the model, or a part of it, was called with, in nested containers."""
+        """Note the arguments of a call of the model, or a part of it, in nested containers."""
         self._calls += not part
         tensors = list(tensors_of(given))
         batch = self._match(lambda own: any(own is tensor for tensor in tensors))
@@ -123,11 +123,11 @@ class Batches:
         return [batch.indices for batch in used]
 
     def passed(self) -> None:
-        """Hear that a backward pass is over."""
+        """Note that a backward pass is over."""
         self._passed = (list(self._recent), len(self._used), self._calls)
 
     def cleared(self) -> None:
-        """Hear that what the step did up to its latest backward pass came to nothing."""
+        """Drop what the step used up to its latest backward pass."""
         batches, n_used, n_calls = self._passed
         self._used, self._calls = self._used[n_used:], self._calls - n_calls
         for batch in batches:
@@ -162,11 +162,11 @@ class Batches:
         for old in self._recent[:-_REMEMBERED]:
             old.tensors.clear()
 
-    def _hear_sampler(self, loader: Any) -> Callable[[], None]:
+    def _hook_sampler(self, loader: Any) -> Callable[[], None]:
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         sampler, batches = getattr(loader, name), self
 
-        class Heard:
+        class Followed:
             """The sampler; everything but its iteration is its own."""
 
             def __iter__(self) -> Iterator[Any]:
@@ -180,10 +180,10 @@ class Batches:
                 return getattr(sampler, name)
 
         # A DataLoader forbids setting its samplers after construction, so the instance's dict is written.
-        loader.__dict__[name] = heard = Heard()
+        loader.__dict__[name] = followed = Followed()
 
         def undo() -> None:
-            if loader.__dict__.get(name) is heard:
+            if loader.__dict__.get(name) is followed:
                 loader.__dict__[name] = sampler
 
         return undo
@@ -193,7 +193,7 @@ class Batches:
             queue.append(indices)
             yield indices
 
-    def _hear_iteration(self, loader: Any) -> Callable[[], None]:
+    def _hook_iteration(self, loader: Any) -> Callable[[], None]:
         kind, batches = type(loader), self
 
         def iterate(self: Any) -> Any:
@@ -202,17 +202,17 @@ class Batches:
         return with_methods(loader, {"__iter__": iterate})
 
     def iterated(self, begin: Callable[[], Any]) -> Any:
-        """Begin an iteration of the loader, and return its iterator, which is heard."""
+        """Begin an iteration of the loader, and return its iterator, which is followed."""
         queue: deque[Any] = deque()
         self._began(queue)
-        return self._heard(begin(), queue)
+        return self._followed(begin(), queue)
 
-    def _heard(self, iterator: Any, queue: deque[Any]) -> Any:
-        """Listen to an iteration: through a class of its own, or where that cannot be, from a generator around it."""
+    def _followed(self, iterator: Any, queue: deque[Any]) -> Any:
+        """Follow an iteration, through a class of its own or, where that is impossible, a generator around it."""
         kind = type(iterator)
 
         def following(self: Any, own: Any = None) -> Any:
-            batches._queue = queue  # a lazy iteration asks the sampler only now
+            batches._queue = queue  # a lazy iteration draws from the sampler only now
             batch = kind.__next__(self)
             batches._gave(batch, queue)
             return batch

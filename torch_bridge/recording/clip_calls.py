@@ -33,8 +33,8 @@ class ClipCalls:
         self._of_step: list[Clip | Untranslated] = []
         self._kinds: list[Clip | Untranslated] = []
         self._n_clipped = 0
-        hearers = ((TOTAL_NORM, self._hear_total), (CLIP_NORM, self._hear_norm), (CLIP_VALUE, self._hear_value))
-        self._undo = [patch.hear(hear) for patch, hear in hearers]
+        hearers = ((TOTAL_NORM, self._on_total), (CLIP_NORM, self._on_norm), (CLIP_VALUE, self._on_value))
+        self._undo = [patch.add_listener(hear) for patch, hear in hearers]
 
     def close(self) -> None:
         """Listen no more."""
@@ -66,13 +66,13 @@ class ClipCalls:
             return _not_one(f"gradients are clipped before {self._n_clipped} of {n_steps} steps")
         return self._kinds[0]
 
-    def _hear_total(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_total(self, call: Any, args: Any, kwargs: Any) -> Any:
         names = ("tensors", "norm_type", "error_if_nonfinite", "foreach")
         self._norm = dict(zip(names, args, strict=False)) | kwargs
         self._norm.pop("tensors", None)
         return call(*args, **kwargs)
 
-    def _hear_norm(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_norm(self, call: Any, args: Any, kwargs: Any) -> Any:
         given = dict(zip(("parameters", "max_norm"), args, strict=False)) | kwargs
         options = {"max_norm": given.get("max_norm")}
         if self._norm.get("norm_type", 2.0) != 2.0:
@@ -82,7 +82,7 @@ class ClipCalls:
         self._note(given.get("parameters"), options)
         return call(*args, **kwargs)
 
-    def _hear_value(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_value(self, call: Any, args: Any, kwargs: Any) -> Any:
         given = dict(zip(("parameters", "clip_value"), args, strict=False)) | kwargs
         if isinstance(given.get("parameters"), types.GeneratorType):
             parameters = list(given["parameters"])  # it can be gone through only once

@@ -101,7 +101,7 @@ class Float64Values:
             try:
                 self._make(call)
             except Exception as error:
-                reason = error if isinstance(error, CannotWiden) else CannotWiden(_told(call, error))
+                reason = error if isinstance(error, CannotWiden) else CannotWiden(_described(call, error))
                 self._values |= {slot: reason for slot, _ in call.outputs}
 
     def _make(self, call: Call) -> None:
@@ -172,7 +172,7 @@ def _leaves(value: Any, kind: type) -> Iterator[Any]:
 
 
 def _called_wide(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call; what would still come out narrow is asked for in float64."""
+    """Call, with dtype arguments of narrower types replaced by float64."""
     result = function(*args, **kwargs)
     if _is_wide(result):
         return result
@@ -193,6 +193,6 @@ def _each(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     return function(value) if isinstance(value, torch.Tensor) else rebuilt(value, lambda each: _each(each, function))
 
 
-def _told(call: Call, error: Exception) -> str:
+def _described(call: Call, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"{call.name} cannot be evaluated in float64: {first}"

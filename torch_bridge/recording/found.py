@@ -59,7 +59,7 @@ class Found:
         self._after_update = guarded(self._see_average)
         self._undo = [each.close for each in (schedulers, clipping) if each is not None]
         if averaged is not None:
-            self._undo.append(UPDATE_AVERAGE.hear(self._hear_average))
+            self._undo.append(UPDATE_AVERAGE.add_listener(self._on_average))
 
     def close(self) -> None:
         """Listen no more."""
@@ -97,9 +97,9 @@ class Found:
             rows, steps_per_epoch, sentence = found
             self._header.amend(rows, steps_per_epoch=steps_per_epoch)
             if sentence:
-                self._header.say(sentence)
+                self._header.note(sentence)
 
-    def _hear_average(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_average(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         self._after_update(args[0], kwargs.get("model", args[-1]))
         return result
@@ -113,7 +113,7 @@ class Found:
             self._average = average
             self._header.amend(average=read_average(average))
         if self._average is not average:
-            self._header.say("the model has several averages: the trace holds the one that was updated first")
+            self._header.note("the model has several averages: the trace holds the one that was updated first")
             return
         self._n_averaged += 1
         for parameter, averaged in pairs:

@@ -1,4 +1,4 @@
-"""What a trace says of a PyTorch run as a whole: versions, platform, groups, shapes, and what could not be seen."""
+"""A trace's description of a PyTorch run: versions, platform, groups, shapes, and what could not be recorded."""
 
 import contextlib
 import platform
@@ -21,8 +21,8 @@ class Header:
     """The header of a recorded run, plain data fit for JSON, which grows with the run.
 
     Attributes:
-        data: for ``Trace.static``. ``"unseen"`` are sentences on what the recorder could not see; each is given once as
-            a warning, too.
+        data: for ``Trace.static``. ``"not_recorded"`` holds sentences on what could not be recorded; each is also given
+            once as a warning.
     """
 
     def __init__(self, view: OptimizerView, recipe: Recipe, tell: Callable[[str], None] | None = None) -> None:
@@ -48,10 +48,11 @@ class Header:
         }
         self._recipe = recipe
         self._tell = tell or warn
+        self._changed: set[tuple[int, str]] = set()
         self.describe(view)
 
     def describe(self, view: OptimizerView) -> None:
-        """Describe the groups and parameters as they are now; what was said of earlier groups stays."""
+        """Describe the groups and parameters as they are now; earlier groups keep their description."""
         groups = list(self._recipe.groups)
         for index, group in enumerate(view.groups()):
             groups[index : index + 1] = [replace(groups[index], names=group.names) if index < len(groups) else group]
@@ -79,25 +80,40 @@ class Header:
         """Note what the optimizer is known to compute and to hold by now."""
         self.data["quantities"], self.data["state"] = list(view.adapter.quantities), list(view.adapter.state)
 
+    def note_changed_flags(self, view: OptimizerView, step: int) -> None:
+        """Say of hyperparameters that choose a form of the rule if they are not what they were at the beginning."""
+        for index, (known, group) in enumerate(zip(self._recipe.groups, view.optimizer.param_groups, strict=False)):
+            for flag in view.adapter.flags:
+                if (
+                    flag in group
+                    and bool(group[flag]) != known.options.get(flag)
+                    and (index, flag) not in self._changed
+                ):
+                    self._changed.add((index, flag))
+                    self.note(
+                        f"{flag} of group {index} was set to {bool(group[flag])} before step {step}: the recipe in the "
+                        "header has the first value for the whole run. Record that part as a run of its own."
+                    )
+
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""
-        told = self.data["twins"]
-        told["steps"].append(step)
+        twins = self.data["twins"]
+        twins["steps"].append(step)
         layers = [name_of(key) for key in twin if phase_of(key) == "forward"]
-        told["layers"] += [layer for layer in layers if layer not in told["layers"]]
+        twins["layers"] += [layer for layer in layers if layer not in twins["layers"]]
 
-    def say_no_twin(self, step: int, reason: str) -> None:
-        """Note why a step was not evaluated in float64, and say each reason once."""
+    def note_no_twin(self, step: int, reason: str) -> None:
+        """Note why a step was not evaluated in float64, and warn once for each reason."""
         reasons = self.data["twins"]["reasons"]
         if reason not in reasons.values():
-            self.say(f"step {step} is not evaluated in float64: {reason}")
+            self.note(f"step {step} is not evaluated in float64: {reason}")
         reasons[str(step)] = reason
 
-    def say(self, sentence: str) -> None:
-        """Keep a sentence on what could not be seen, and give it as a warning the first time."""
-        said = self.data.setdefault("unseen", [])
-        if sentence not in said:
-            said.append(sentence)
+    def note(self, sentence: str) -> None:
+        """Keep a sentence on what could not be recorded, and give it as a warning the first time."""
+        notes = self.data.setdefault("not_recorded", [])
+        if sentence not in notes:
+            notes.append(sentence)
             self._tell(sentence)
 
 

@@ -14,30 +14,30 @@ _FAST_WITHOUT_HOOKS = ("TransformerEncoder", "TransformerEncoderLayer", "Multihe
 class ModuleHook:
     """A hook for one module alone: copies of the module carry it along without effect, and it can be pickled."""
 
-    def __init__(self, module: "torch.nn.Module", heard: Callable[..., None]) -> None:
+    def __init__(self, module: "torch.nn.Module", listener: Callable[..., None]) -> None:
         """Name the module and the function; it is called with the hook's arguments after the module."""
-        self._module, self._heard = module, heard
+        self._module, self._listener = module, listener
 
     def __call__(self, module: Any, *args: Any) -> None:
-        """Hear torch call the hook."""
+        """Call the function for the module, not for its copies."""
         import torch
 
         if module is self._module and not torch.compiler.is_compiling():
-            self._heard(*args)
+            self._listener(*args)
 
     def __deepcopy__(self, memo: Any) -> Callable[..., None]:
-        return hear_nothing
+        return do_nothing
 
     def __reduce__(self) -> Any:
-        return _hear_nothing, ()
+        return _reduced, ()
 
 
-def hear_nothing(*args: Any) -> None:
+def do_nothing(*args: Any) -> None:
     """Do nothing: what a `ModuleHook` is in a copy."""
 
 
-def _hear_nothing() -> Callable[..., None]:
-    return hear_nothing
+def _reduced() -> Callable[..., None]:
+    return do_nothing
 
 
 def can_have_hooks(module: "torch.nn.Module") -> bool:
@@ -82,17 +82,17 @@ def with_methods(target: Any, methods: dict[str, Callable[..., Any]]) -> Callabl
     return undo
 
 
-def hear_average(
+def on_average(
     average: "torch.optim.swa_utils.AveragedModel",
     model: "torch.nn.Module",
-    heard: Callable[[str, "torch.Tensor"], None],
+    listener: Callable[[str, "torch.Tensor"], None],
 ) -> Callable[[], None]:
-    """Call ``heard`` with each parameter's name and average after every ``update_parameters``.
+    """Call ``listener`` with each parameter's name and average after every ``update_parameters``.
 
     Args:
         average: an AveragedModel of ``model``.
         model: gives the names.
-        heard: takes a name and a tensor.
+        listener: takes a name and a tensor.
 
     Returns:
         Call it to remove the hook.
@@ -102,17 +102,17 @@ def hear_average(
     def update_parameters(self: Any, source: "torch.nn.Module") -> None:
         kind.update_parameters(self, source)
         for (name, _), averaged in zip(model.named_parameters(), self.module.parameters(), strict=False):
-            heard(name, averaged)
+            listener(name, averaged)
 
     return with_methods(average, {"update_parameters": update_parameters})
 
 
-def hear_metric(scheduler: Any, heard: Callable[[Any], None]) -> Callable[[], None]:
-    """Call ``heard`` with each metric that a ReduceLROnPlateau is given.
+def on_metric(scheduler: Any, listener: Callable[[Any], None]) -> Callable[[], None]:
+    """Call ``listener`` with each metric that a ReduceLROnPlateau is given.
 
     Args:
         scheduler: a ReduceLROnPlateau.
-        heard: takes a number, or a tensor of one element.
+        listener: takes a number, or a tensor of one element.
 
     Returns:
         Call it to remove the hook.
@@ -120,7 +120,7 @@ def hear_metric(scheduler: Any, heard: Callable[[Any], None]) -> Callable[[], No
     kind = type(scheduler)
 
     def step(self: Any, metrics: Any, *args: Any, **kwargs: Any) -> None:
-        heard(metrics)
+        listener(metrics)
         kind.step(self, metrics, *args, **kwargs)
 
     return with_methods(scheduler, {"step": step})

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from torch_bridge.recording.patch import BACKWARD, unheard
+from torch_bridge.recording.patch import BACKWARD, without_recording
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.tensors import to_numpy
 
@@ -38,7 +38,7 @@ class LossFunction:
         """
         import torch
 
-        with unheard(), self._generators.kept(), torch.enable_grad():
+        with without_recording(), self._generators.kept(), torch.enable_grad():
             twin = copy.deepcopy(getattr(self._model, "_orig_mod", self._model)).double()
             for name, buffer in self._buffers.items():
                 twin.get_buffer(name.removeprefix("_orig_mod.")).copy_(buffer)

@@ -1,4 +1,4 @@
-"""Which torch calls of a step matter to its loss, and torch's stack of modes, from which they are seen."""
+"""Which torch calls of a step matter to its loss, and torch's stack of modes, through which they pass."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import overrides
 
-# Random values are data: what the run drew is what the float64 evaluation sees.
+# Random values are data: the float64 evaluation takes those that the run drew.
 DRAWS = frozenset(
     """rand randn randint randperm rand_like randn_like randint_like normal bernoulli multinomial poisson binomial
     normal_ uniform_ exponential_ bernoulli_ random_ cauchy_ log_normal_ geometric_""".split()  # noqa: SIM905

@@ -1,4 +1,4 @@
-"""What an optimizer shows: its parameters by name, their gradients as it uses them, its state."""
+"""An optimizer's quantities: its parameters by name, their gradients as it uses them, its state."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -58,7 +58,7 @@ class OptimizerView:
         return read_groups(self.optimizer, self._names, self.adapter)
 
     def grown(self) -> list[str]:
-        """Return the names of the parameters that were added to the optimizer since this was last asked."""
+        """Return the names of the parameters that were added to the optimizer since the last call."""
         self._refresh()
         names = [name for names in self._names for name in names]
         added = [name for name in names if name not in self._told]
@@ -96,12 +96,12 @@ class OptimizerView:
         self.adapter = replace(adapter, state=(*adapter.state, key), quantities=(*adapter.quantities, key))
         return True
 
-    def quantities(self, unclipped: dict[str, Array] | None, say: Callable[[str], None]) -> dict[str, Array]:
+    def quantities(self, unclipped: dict[str, Array] | None, note: Callable[[str], None]) -> dict[str, Array]:
         """Return what the optimizer is about to use: its numbers, gradients, and what it computes of them first.
 
         Args:
             unclipped: the gradients as ``backward()`` left them, by name, where a script changes them afterwards.
-            say: takes a sentence on what is recorded otherwise than it is.
+            note: takes a sentence on what is recorded in another form.
         """
         import torch
 
@@ -110,13 +110,13 @@ class OptimizerView:
             for number in self.adapter.numbers:
                 if number.option in group:
                     values[f"{number.quantity}/{index}"] = np.asarray(float(number.of(group)))
-            if said := self.adapter.narrow(group):
-                say(said)
+            if narrowed := self.adapter.narrow(group):
+                note(narrowed)
         for group, name, parameter in self.parameters():
             if parameter.grad is None:
                 continue
             if parameter.grad.is_sparse:
-                say(f"the gradient of {name} is sparse; the trace holds it as a dense array")
+                note(f"the gradient of {name} is sparse; the trace holds it as a dense array")
             with torch.no_grad():
                 gradient = self.unscaled(dense(parameter.grad))
                 values[f"gradient/{name}"] = to_numpy(gradient)

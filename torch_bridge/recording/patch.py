@@ -1,4 +1,4 @@
-"""Functions of torch that are heard while somebody listens, for what torch has no hook for."""
+"""Listeners on functions of torch for which torch has no hook."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ class Patch:
     """One function of a module or class, replaced while it has listeners; a listener is_replaced around each call.
 
     A listener is a method ``(call, args, kwargs) -> result`` that makes the call. It is held weakly. A call from within
-    a call of the same function is not heard, nor one inside of `unheard`.
+    a call of the same function is not passed to it, nor one inside of `without_recording`.
     """
 
     def __init__(self, owner: Callable[[], Any], name: str) -> None:
@@ -55,7 +55,7 @@ class Patch:
                 call = functools.partial(_around, listener, call)
         return call
 
-    def hear(self, listener: Callable[..., Any]) -> Callable[[], None]:
+    def add_listener(self, listener: Callable[..., Any]) -> Callable[[], None]:
         """Add a listener; call what is returned to remove it."""
         # A recorder that is dropped without being closed gives torch its functions back as well.
         reference = weakref.WeakMethod(listener, self._forget)
@@ -64,12 +64,12 @@ class Patch:
             own = self.own
             kind: Any = classmethod if isinstance(vars(self._owner())[self._name], classmethod) else lambda f: f
             self._own = vars(self._owner())[self._name]
-            self._standing = kind(functools.wraps(own)(self._heard(own)))
+            self._standing = kind(functools.wraps(own)(self._replacement(own)))
             setattr(self._owner(), self._name, self._standing)
         return lambda: self._forget(reference)
 
-    def _heard(self, own: Callable[..., Any]) -> Callable[..., Any]:
-        def heard(*args: Any, **kwargs: Any) -> Any:
+    def _replacement(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        def replacement(*args: Any, **kwargs: Any) -> Any:
             call = own
             if getattr(self._inside, "yes", False) or getattr(_silence, "yes", False):
                 return own(*args, **kwargs)
@@ -82,7 +82,7 @@ class Patch:
             finally:
                 self._inside.yes = False
 
-        return heard
+        return replacement
 
     def _forget(self, reference: Any) -> None:
         if reference in self._listeners:
@@ -102,9 +102,9 @@ _silence = threading.local()
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Let no listener hear what is called inside, in this thread."""
-    before = is_unheard()
+def without_recording() -> Iterator[None]:
+    """Call no listener for what this thread calls inside."""
+    before = is_suspended()
     _silence.yes = True
     try:
         yield
@@ -112,8 +112,8 @@ def unheard() -> Iterator[None]:
         _silence.yes = before
 
 
-def is_unheard() -> bool:
-    """Return True inside of `unheard`."""
+def is_suspended() -> bool:
+    """Return True inside of `without_recording`."""
     return getattr(_silence, "yes", False)
 
 

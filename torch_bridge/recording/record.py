@@ -63,7 +63,7 @@ def record(
         ValueError: the optimizer has a parameter that the model lacks, or an argument is out of range.
 
     Exactness: recording changes no bit of the run: it reads, and copies. After this call it raises nothing into the
-        run: what it cannot see it says once, in a warning, and under ``"unseen"`` in the header.
+    run: what it cannot record it reports once, in a warning, and under ``"not_recorded"`` in the header.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""The hooks on a PyTorch run, and the steps that they have seen."""
+"""The hooks on a PyTorch run, and the steps that they recorded."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,10 @@ from torch_bridge.recording.batches import Batches
 from torch_bridge.recording.clip_calls import ClipCalls
 from torch_bridge.recording.found import Found, Unasked
 from torch_bridge.recording.header import Header
-from torch_bridge.recording.hooks import hear_average, hear_metric
+from torch_bridge.recording.hooks import on_average, on_metric
 from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.optimizer_view import OptimizerView
-from torch_bridge.recording.patch import unheard
+from torch_bridge.recording.patch import without_recording
 from torch_bridge.recording.scaler import ScalerSteps
 from torch_bridge.recording.scheduler_steps import SchedulerSteps
 from torch_bridge.recording.step_watch import StepWatch
@@ -26,6 +26,7 @@ from torch_bridge.translate.parameters import tied_parameters
 from torch_bridge.translate.read import read_recipe
 from torch_bridge.translate.scheduler_progress import as_list
 from torch_bridge.translate.tensors import to_numpy
+from torch_bridge.weights.torch_side import kinds_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Hooks on an optimizer, and the steps they have seen; made by `record`.
+    """Hooks on an optimizer, and the steps they recorded; made by `record`.
 
     Attributes:
         before: parameters and optimizer state as the latest step found them.
@@ -67,9 +68,10 @@ class Recorder:
             tied=tied_parameters(model),
         )
         self._header = Header(self._view, recipe, None if unasked is None else unasked.tell)
+        self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
-        self._pending: dict[str, Array] = {}  # what the step under way has shown so far
+        self._pending: dict[str, Array] = {}  # quantities of the step under way so far
         self._metric: float | None = None
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}
@@ -102,17 +104,17 @@ class Recorder:
 
     def _batches(self, loader: Any) -> Batches | Loaders | None:
         if self._unasked is not None:
-            self._unasked.loaders.tell = self._header.say
+            self._unasked.loaders.tell = self._header.note
             return self._unasked.loaders
         if loader is None:
             return None
         remedy = "use recorder.log(indices=...) in place of loader="
-        batches = Batches(loader, lambda reason: self._header.say(f"{reason}: {remedy}"))
+        batches = Batches(loader, lambda reason: self._header.note(f"{reason}: {remedy}"))
         self._undo.append(batches.close)
         return batches
 
     def _schedulers(self, optimizer: Any) -> SchedulerSteps:
-        return SchedulerSteps(optimizer, lambda: self._step, self._guarded, self._hear_metric)
+        return SchedulerSteps(optimizer, lambda: self._step, self._guarded, self._plateau_metric)
 
     def _clipping(self) -> ClipCalls:
         return ClipCalls(self._named, self._guarded, self._watch.before_clipping)
@@ -120,11 +122,11 @@ class Recorder:
     def _attach(self, model: Any, optimizer: Any, scheduler: Any, average: Any) -> None:
         self._undo.append(self._watch.close)
         if average is not None:
-            self._undo.append(hear_average(average, model, self._guarded(self._after_average)))
+            self._undo.append(on_average(average, model, self._guarded(self._after_average)))
         for each in as_list(scheduler):
             if type(each).__name__ == "ReduceLROnPlateau":
                 self._metric = np.nan  # until one is known
-                self._undo.append(hear_metric(each, self._guarded(self._hear_metric)))
+                self._undo.append(on_metric(each, self._guarded(self._plateau_metric)))
         self._scaler = ScalerSteps(
             optimizer, unscaled=self._guarded(self._watch.after_unscaling), skipped=self._guarded(self._skip)
         )
@@ -133,23 +135,23 @@ class Recorder:
         self._undo.append(optimizer.register_step_post_hook(self._guarded(self._after_step)).remove)
 
     def _guarded(self, hook: Callable[..., Any]) -> Callable[..., Any]:
-        """A hook that never raises, since the training is the user's, and whose own torch calls nobody notes."""
+        """A hook that never raises, since the training is the user's, and whose own torch calls are not noted."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
-                with unheard():
+                with without_recording():
                     return hook(*args, **kwargs)
             except Exception as error:
                 failure = f"{hook.__name__.strip('_')} could not be recorded"
                 if (failure, str(error)) not in self._failures:
                     self._failures.add((failure, str(error)))
-                    self._header.say(f"{failure} at step {self._step}: {error}")
+                    self._header.note(f"{failure} at step {self._step}: {error}")
                 return None
 
         return guarded
 
     def log(self, *, loss: Any = None, indices: Any = None) -> None:
-        """Tell the recorder what no hook can see; call it before the ``optimizer.step()`` that it belongs to.
+        """Record what no hook can; call it before the ``optimizer.step()`` that it belongs to.
 
         Args:
             loss: the step's loss, a number or a tensor of one element; it goes before the loss that was differentiated.
@@ -224,37 +226,37 @@ class Recorder:
         self._close_step()
         self._found.before_step()
         if added := self._view.grown():
-            self._hear_of_group(added)
+            self._record_added(added)
         averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
         self.before = self._view.state() | averages
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
         else:
-            self._say_if_touched()
+            self._note_if_touched()
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None:
-            self._see_step()
+            self._record_step()
             self._ready = True
             return None
 
-        def watched() -> Any:  # with a closure the gradients come to be inside step()
+        def watched() -> Any:  # with a closure the gradients are computed inside step()
             loss = closure()
-            self._guarded(self._see_closure)(loss)
+            self._guarded(self._after_closure)(loss)
             return loss
 
         return (args[0],), {"closure": watched}
 
-    def _see_closure(self, loss: Any) -> None:
+    def _after_closure(self, loss: Any) -> None:
         if self._ready:  # LBFGS evaluates further points; the step is known by the one at which it began
             self._watch.drop_evaluation()
             self._found.drop()
             return
         if hasattr(loss, "detach"):
             self._watch.loss = to_numpy(loss)
-        self._see_step()
+        self._record_step()
         self._ready = True
 
-    def _hear_of_group(self, names: list[str]) -> None:
+    def _record_added(self, names: list[str]) -> None:
         self._header.describe(self._view)
         if self._builder.n_steps == 0:
             return
@@ -262,9 +264,9 @@ class Recorder:
         for name in names:
             self._builder.stood_still(f"parameter/{name}", values[f"parameter/{name}"])
         self._header.data.setdefault("added", {})[str(self._builder.n_steps)] = names
-        self._header.say(f"{', '.join(names)} were added to the optimizer before step {self._builder.n_steps}")
+        self._header.note(f"{', '.join(names)} were added to the optimizer before step {self._builder.n_steps}")
 
-    def _say_if_touched(self) -> None:
+    def _note_if_touched(self) -> None:
         last = self.latest
         touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
         if not touched:
@@ -272,12 +274,12 @@ class Recorder:
         step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])
         known.append(step)
         if len(known) == 1:
-            self._header.say(
+            self._header.note(
                 f"something other than optimizer.step() changed {', '.join(touched)} before step {step}; a replay that "
-                "starts from the recorded state cannot know that. Record that part as a run of its own."
+                "starts from the recorded state lacks that change. Record that part as a run of its own."
             )
 
-    def _see_step(self) -> None:
+    def _record_step(self) -> None:
         self._found.take()
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
@@ -287,20 +289,21 @@ class Recorder:
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
-        self._pending |= self._view.quantities(self._watch.unclipped, self._header.say)
+        self._header.note_changed_flags(self._view, step)
+        self._pending |= self._view.quantities(self._watch.unclipped, self._header.note)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._scaler.stepped = True
         if self._view.is_skipping():
             self._skip()
             return
-        if not self._ready:  # a sentence was said; nothing is known of this step
+        if not self._ready:  # a warning was given; the step is incomplete
             self._drop_step()
             self.latest = {}
             return
         stepped = {name for name, parameter in self._named() if parameter.grad is not None}
         after = self._view.state()
-        # torch leaves the state of a parameter without a gradient alone; it did nothing, so the step shows nothing.
+        # torch does not update the state of a parameter without a gradient, so nothing is recorded of it.
         self._pending.update(
             {key: value for key, value in after.items() if phase_of(key) == "parameter" or name_of(key) in stepped}
         )
@@ -310,7 +313,7 @@ class Recorder:
         self._watch.before_step(self._step)
 
     def _skip(self) -> None:
-        """Forget a step that a GradScaler left out."""
+        """Drop a step that a GradScaler left out."""
         self._header.data.setdefault("skipped", []).append(self._step)
         self._drop_step()
 
@@ -319,7 +322,7 @@ class Recorder:
         self._watch.drop()
         self._found.drop()
 
-    def _hear_metric(self, metric: Any) -> None:
+    def _plateau_metric(self, metric: Any) -> None:
         if self._metric is None:  # the steps before had none
             self._builder.fill("metric", np.asarray(np.nan))
             self.latest |= {"metric": np.asarray(np.nan)} if self._open else {}

@@ -1,4 +1,4 @@
-"""What a GradScaler does to an optimizer's gradients and steps."""
+"""The effects of a GradScaler on an optimizer's gradients and steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ from torch_bridge.recording.patch import SCALER_STEP, UNSCALE
 
 
 class ScalerSteps:
-    """Hears a GradScaler unscale the gradients of one optimizer, and leave out its steps.
+    """Hooks on a GradScaler, for when it unscales the gradients of one optimizer, or leaves out a step.
 
     Attributes:
         stepped: to be set by the optimizer's own hook: a step that sets it was not left out.
     """
 
     def __init__(self, optimizer: Any, *, unscaled: Callable[[], None], skipped: Callable[[], None]) -> None:
-        """Listen.
+        """Attach the hooks.
 
         Args:
             optimizer: whose steps.
@@ -23,20 +23,20 @@ class ScalerSteps:
         """
         self.stepped = False
         self._optimizer, self._unscaled, self._skipped = optimizer, unscaled, skipped
-        self._undo = [UNSCALE.hear(self._hear_unscale), SCALER_STEP.hear(self._hear_step)]
+        self._undo = [UNSCALE.add_listener(self._on_unscale), SCALER_STEP.add_listener(self._on_step)]
 
     def close(self) -> None:
-        """Listen no more."""
+        """Remove the hooks."""
         while self._undo:
             self._undo.pop()()
 
-    def _hear_unscale(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_unscale(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         if self._is_own(args, kwargs):
             self._unscaled()
         return result
 
-    def _hear_step(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_step(self, call: Any, args: Any, kwargs: Any) -> Any:
         self.stepped = False
         result = call(*args, **kwargs)
         if self._is_own(args, kwargs) and not self.stepped:
@@ -44,5 +44,5 @@ class ScalerSteps:
         return result
 
     def _is_own(self, args: Any, kwargs: Any) -> bool:
-        """Of the arguments of a method, the scaler first."""
+        """Whether the arguments of a method, after the scaler itself, hold the optimizer."""
         return kwargs.get("optimizer", args[1] if len(args) > 1 else None) is self._optimizer

@@ -47,7 +47,7 @@ class SchedulerSteps:
         for patch in scheduler_steps():
             if id(patch) not in self._heard:
                 self._heard.add(id(patch))
-                self._undo.append(patch.hear(self._hear))
+                self._undo.append(patch.add_listener(self._on_step))
 
     def close(self) -> None:
         """Listen no more."""
@@ -82,7 +82,7 @@ class SchedulerSteps:
             return [[Untranslated(names, reason, "ValueError")] for _ in self._alone], 1, reason
         return (self._together if others else self._alone), first[0], ""
 
-    def _hear(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_step(self, call: Any, args: Any, kwargs: Any) -> Any:
         scheduler = args[0]
         is_own = getattr(scheduler, "optimizer", None) is self._optimizer
         if self._inside or not is_own or getattr(scheduler, "_is_initial", False):

@@ -11,7 +11,15 @@ from torch_bridge.recording.found import Unasked
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks
 from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.owner import described, owners, parameters_of, whole_of
-from torch_bridge.recording.patch import BACKWARD, GRAD, ITERATE_LOADER, MANUAL_SEED, NEW_OPTIMIZER, Patch, unheard
+from torch_bridge.recording.patch import (
+    BACKWARD,
+    GRAD,
+    ITERATE_LOADER,
+    MANUAL_SEED,
+    NEW_OPTIMIZER,
+    Patch,
+    without_recording,
+)
 from torch_bridge.recording.recorder import Recorder
 from torch_bridge.recording.run_script import run_script
 from torch_bridge.recording.twins import Twins
@@ -110,13 +118,13 @@ class ScriptRecording:
         self._loaders: weakref.WeakSet[Any] = weakref.WeakSet()
         self._n_started = 0
         hearers = (
-            (NEW_OPTIMIZER, self._hear_optimizer),
-            (ITERATE_LOADER, self._hear_loader),
-            (MANUAL_SEED, self._hear_seed),
-            (BACKWARD, self._hear_backward),
-            (GRAD, self._hear_grad),
+            (NEW_OPTIMIZER, self._on_optimizer),
+            (ITERATE_LOADER, self._on_loader),
+            (MANUAL_SEED, self._on_seed),
+            (BACKWARD, self._on_backward),
+            (GRAD, self._on_grad),
         )
-        self._undo = [patch.hear(hear) for patch, hear in hearers]
+        self._undo = [patch.add_listener(hear) for patch, hear in hearers]
         self._undo.append(optimizer.register_optimizer_step_pre_hook(self._before_step).remove)
         self._undo.append(optimizer.register_optimizer_step_post_hook(self._after_step).remove)
 
@@ -132,22 +140,22 @@ class ScriptRecording:
     def _guarded(self, hook: Callable[..., None], *args: Any) -> None:
         """Nothing that goes wrong here reaches the script."""
         try:
-            with unheard():
+            with without_recording():
                 hook(*args)
         except Exception as error:
             self._tell(f"{hook.__name__.strip('_')} failed: {error}")
 
-    def _hear_seed(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_seed(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         self._guarded(lambda: self._seeds.append(int((*args, *kwargs.values())[0])))
         return result
 
-    def _hear_optimizer(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_optimizer(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         self._guarded(self._watch, args[0])
         return result
 
-    def _hear_loader(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_loader(self, call: Any, args: Any, kwargs: Any) -> Any:
         from torch.utils.data import DataLoader
 
         loader = args[0]
@@ -164,10 +172,10 @@ class ScriptRecording:
             begin = _iterated(batches, begin)
         return begin(*args, **kwargs)
 
-    def _hear_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_backward(self, call: Any, args: Any, kwargs: Any) -> Any:
         return self._attached_at(BACKWARD, call)(*args, **kwargs)
 
-    def _hear_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_grad(self, call: Any, args: Any, kwargs: Any) -> Any:
         return self._attached_at(GRAD, call)(*args, **kwargs)
 
     def _attached_at(self, patch: Patch, call: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a training step shows before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
+"""The quantities of a step before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class StepWatch:
         Args:
             model: see `record`.
             view: of the optimizer.
-            header: is told what cannot be seen.
+            header: receives notes on what cannot be recorded.
             guarded: makes a function into a hook that never raises.
             step: returns the number of the step under way.
             batches: of the loader.
@@ -61,7 +61,7 @@ class StepWatch:
         self._undo: list[Callable[[], None]] = []
         self._undo_parts: list[Callable[[], None]] = []
         self._batches = batches
-        self._twins = TwinEvaluation(model, twins, self._named, header.say_no_twin) if twins is not None else None
+        self._twins = TwinEvaluation(model, twins, self._named, header.note_no_twin) if twins is not None else None
         if twins is not None:
             header.data["twins"] = {"steps": [], "layers": [], "reasons": {}}
         self._passes = BackwardPasses(
@@ -69,7 +69,7 @@ class StepWatch:
             begins=self._before_backward,
             passed=self._after_backward,
             cleared=self._cleared,
-            fail=header.say,
+            fail=header.note,
         )
         self._attach(model, criterion, guarded)
 
@@ -79,7 +79,7 @@ class StepWatch:
             forward = ModuleHook(model, guarded(self._before_forward))
             self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
         else:
-            self._header.say(f"{type(model).__name__} is scripted and has no hooks; its calls are not seen")
+            self._header.note(f"{type(model).__name__} is scripted and has no hooks; its calls are not recorded")
         for part in parts_of(model):
             hook = ModuleHook(part, guarded(self._before_part))
             self._undo_parts.append(part.register_forward_pre_hook(hook, with_kwargs=True).remove)
@@ -98,7 +98,7 @@ class StepWatch:
             self._twins.abandon()
 
     def before_step(self, step: int) -> None:
-        """Hear that a step is over and another begins, or that the run does."""
+        """Begin a step, the first of the run or after another."""
         while self._whole and self._undo_parts:
             self._undo_parts.pop()()
         self._whole = False
@@ -112,7 +112,7 @@ class StepWatch:
             step: its number.
         """
         if self.unclipped is None and self._passes.is_changed():
-            self._header.say(
+            self._header.note(
                 "something other than torch's functions that clip changed gradients between backward() and "
                 "optimizer.step(): the trace has them as the optimizer uses them; record(clip=True) keeps both"
             )
@@ -191,7 +191,7 @@ class StepWatch:
             self._keep_gradients(lambda name, parameter: id(parameter) in touched)
 
     def after_unscaling(self) -> None:
-        """Hear that a GradScaler unscaled the gradients in place."""
+        """After a GradScaler unscaled the gradients in place."""
         if self.unclipped:
             known = set(self.unclipped)
             self._keep_gradients(lambda name, parameter: name in known)
@@ -211,7 +211,7 @@ class StepWatch:
         (self._before_part if part else self._before_forward)(args, kwargs)
 
     def _keep_gradients(self, wanted: Callable[[str, Any], bool]) -> None:
-        assert self.unclipped is not None  # nobody asks without clipped=
+        assert self.unclipped is not None  # called with clipped= only
         for name, parameter in self._named():
             if wanted(name, parameter) and parameter.grad is not None:
                 self.unclipped[name] = to_numpy(dense(parameter.grad))

@@ -33,10 +33,10 @@ from torch_bridge.recording.noted_calls import (
     modes_taken_off,
     push_mode,
 )
-from torch_bridge.recording.patch import CUSTOM_FUNCTION, is_unheard, unheard
+from torch_bridge.recording.patch import CUSTOM_FUNCTION, is_suspended, without_recording
 
 _SCRIPT_CODE = "the backward pass runs code of the script ({}), which is not run twice"
-_UNSEEN = (
+_NOT_SHOWN = (
     "a gradient flows through a computation that torch's Python interface does not show: compiled or scripted code, "
     "or one from before the forward pass"
 )
@@ -45,7 +45,7 @@ _UNSEEN = (
 class Tape(TorchFunctionMode):
     """Notes the torch calls of a step while it is on, and makes them again in float64.
 
-    Parameters, buffers and inputs enter with their values as they stood when the step first met them. Casts to narrower
+    Parameters, buffers and inputs enter with their values at their first use in the step. Casts to narrower
     types are widened. Calls that draw random numbers in the midst of a computation, such as dropout, are made again
     from the generator's state of then, and must draw the same; plain draws, such as ``torch.randn``, enter with the
     run's own values.
@@ -65,9 +65,9 @@ class Tape(TorchFunctionMode):
         self.clear()
 
     def clear(self) -> None:
-        """Forget every call."""
+        """Drop every call."""
         self._slots: Any = WeakTensorKeyDictionary()
-        self._unseen: dict[Slot, str] = {}  # where a gradient would get lost, and why
+        self._lost: dict[Slot, str] = {}  # where a gradient would get lost, and why
         self._with_gradients: set[Slot] = set()  # outputs of calls made while gradients were on
         self._wide = Float64Values(self._generators)
         self._calls: list[Call] = []
@@ -114,7 +114,7 @@ class Tape(TorchFunctionMode):
         return self.note(func, name, args, kwargs)
 
     def note_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
-        """Make a call of ``torch.autograd.Function.apply``, which no mode sees, and note it."""
+        """Make a call of ``torch.autograd.Function.apply``, which bypasses modes, and note it."""
         if not self._is_noting():
             return call(*args, **kwargs)
         kind, *args = args
@@ -124,7 +124,7 @@ class Tape(TorchFunctionMode):
         return self.note(partial(call, kind), kind.__name__, tuple(args), kwargs, custom=again)
 
     def _is_noting(self) -> bool:
-        return not self._paused and self._reason is None and not is_unheard()
+        return not self._paused and self._reason is None and not is_suspended()
 
     def note(self, function: Any, name: str, args: Any, kwargs: Any, custom: Any = None) -> Any:
         """Call a function, note the call, and hand back what it returns.
@@ -179,17 +179,17 @@ class Tape(TorchFunctionMode):
         if not all(map(torch.equal, before, after)):
             call.draws = (before, after)
         grows = any(output.requires_grad for output in outputs)
-        unseen = [self._unseen[slot] for slot in inputs if slot in self._unseen]
+        lost = [self._lost[slot] for slot in inputs if slot in self._lost]
         for output in outputs:
             slot = self._slots.get(output)
             slot = self._new_slot(output) if slot is None else slot
-            self._unseen.pop(slot, None)
+            self._lost.pop(slot, None)
             call.outputs.append((slot, output.requires_grad))
             (self._with_gradients.add if call.grad_enabled else self._with_gradients.discard)(slot)
         self.differentiable |= grows
-        if unseen and call.grad_enabled and (grows or not outputs):
+        if lost and call.grad_enabled and (grows or not outputs):
             written = call.outputs or [(slot, True) for slot in inputs]
-            call = Call(partial(_refuse, unseen[0]), (), {}, call.name, outputs=written)
+            call = Call(partial(_refuse, lost[0]), (), {}, call.name, outputs=written)
         self._calls.append(call)
 
     def _enter_drawn(self, name: str, outputs: list[torch.Tensor]) -> None:
@@ -197,7 +197,7 @@ class Tape(TorchFunctionMode):
             slot = self._slots.get(output)
             if slot is None:
                 self._wide[self._new_slot(output)] = widened(output)
-            else:  # drawn in place, and whatever shares the memory sees it
+            else:  # drawn in place, into memory that others may share
                 written = [(slot, output.requires_grad)]
                 self._calls.append(Call(torch.Tensor.copy_, (slot, widened(output)), {}, name, outputs=written))
 
@@ -217,11 +217,11 @@ class Tape(TorchFunctionMode):
             else:
                 self._wide[slot] = widened(tensor).requires_grad_(tensor.requires_grad and tensor.is_leaf)
             if made_by is not None:
-                self._unseen[slot] = _UNSEEN
+                self._lost[slot] = _NOT_SHOWN
         is_custom = isinstance(made_by, torch.autograd.function.BackwardCFunction)
-        if is_custom and slot not in self._with_gradients:  # only the inside of its forward was seen
+        if is_custom and slot not in self._with_gradients:  # only the inside of its forward was noted
             name = getattr(getattr(type(made_by), "_forward_cls", None), "__name__", type(made_by).__name__)
-            self._unseen[slot] = (
+            self._lost[slot] = (
                 f"the custom autograd function {name} was called by a reference to its apply that is older than the "
                 f"recorder, which hides its arguments: call {name}.apply(...)"
             )
@@ -243,7 +243,7 @@ class Tape(TorchFunctionMode):
         """
         if self._reason is not None:
             raise CannotWiden(self._reason)
-        with unheard(), self._generators.kept():
+        with without_recording(), self._generators.kept():
             calls, self._calls = self._calls, []
             self._wide.make(calls)
             yield
@@ -255,10 +255,10 @@ class Tape(TorchFunctionMode):
             CannotWiden: it has none.
         """
         if tensor not in self._slots and tensor.grad_fn is not None:
-            raise CannotWiden(_UNSEEN)
+            raise CannotWiden(_NOT_SHOWN)
         slot = self._slot(tensor)
-        if slot in self._unseen:
-            raise CannotWiden(self._unseen[slot])
+        if slot in self._lost:
+            raise CannotWiden(self._lost[slot])
         return self._wide[slot]
 
     def gradient_of(self, parameter: torch.Tensor) -> torch.Tensor | None:

@@ -34,9 +34,9 @@ class Twins:
         shapes: the first step with each shape of the model's inputs, for the first eight shapes.
         every: every k-th step: k-1, 2k-1, ...; None for none.
         layers: keep the output of each leaf module, in float64 and as the run had it.
-        loss: ``loss(model, batch)`` -> scalar tensor, for a loss that torch's Python interface does not show (compiled
-            code): called with a copy of the model in float64 and the step's batch, floating tensors in float64; the
-            batch is the loader's, or without a loader the tuple of the model's arguments.
+        loss: ``loss(model, batch)`` -> scalar tensor, for a loss that does not pass through torch's Python interface
+            (compiled code): called with a copy of the model in float64 and the step's batch, floating tensors in
+            float64; the batch is the loader's, or without a loader the tuple of the model's arguments.
 
     Raises:
         ValueError: ``first`` is negative, or ``every`` is not positive.
@@ -73,7 +73,7 @@ class TwinEvaluation:
         model: "torch.nn.Module",
         policy: Twins,
         named_parameters: "Callable[[], Iterable[tuple[str, torch.Tensor]]]",
-        tell: Callable[[int, str], None],
+        report: Callable[[int, str], None],
     ) -> None:
         """Prepare.
 
@@ -81,24 +81,24 @@ class TwinEvaluation:
             model: as it was given to `record`.
             policy: which steps.
             named_parameters: returns those of the optimizer, with their names in the trace.
-            tell: is told a step, and in a sentence why it has no float64 evaluation.
+            report: receives a step, and a sentence why it has no float64 evaluation.
         """
-        self._model, self._policy, self._named, self._tell = model, policy, named_parameters, tell
+        self._model, self._policy, self._named, self._report = model, policy, named_parameters, report
         self._shapes: set[tuple[Any, ...]] = set()
         self._tape: Tape | None = None
         self._undo: list[Callable[[], None]] = []
         self._narrow: dict[str, Array] = {}
-        self._undo_all = [CUSTOM_FUNCTION.hear(self._hear_custom)]
+        self._undo_all = [CUSTOM_FUNCTION.add_listener(self._on_custom)]
         self._from_before = not any(True for _ in model.children()) and _has_no_forward(model)  # a ParameterDict
         self._new_step()
 
     def close(self) -> None:
-        """Remove what hears the run."""
+        """Remove the hooks."""
         self.abandon()
         while self._undo_all:
             self._undo_all.pop()()
 
-    def _hear_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
+    def _on_custom(self, call: Any, args: Any, kwargs: Any) -> Any:
         return call(*args, **kwargs) if self._tape is None else self._tape.note_custom(call, args, kwargs)
 
     def _new_step(self) -> None:
@@ -109,7 +109,7 @@ class TwinEvaluation:
         self._by_function: LossFunction | None = None
 
     def before_call(self, step: int, epoch_begins: bool, args: Any, latest: Any, part: bool) -> None:
-        """Hear that the model, or a part of it, is about to be called with gradients on."""
+        """Before a call of the model, or a part of it, with gradients on."""
         if not self._decided:
             self._decided = True
             shapes = tuple(tuple(tensor.shape) for tensor in tensors_of(args))
@@ -125,19 +125,19 @@ class TwinEvaluation:
             self._tape.clear()  # what came before is data
 
     def before_step(self, step: int) -> None:
-        """Hear that a step is over: a model whose parameters are used without a call is watched from here."""
+        """End a step: a model whose parameters are used without a call is watched from here."""
         if self._from_before and self._policy.choose(step, False, False):
             self._chosen = True
             self._open()
 
     def before_backward(self, parameters: "Iterable[torch.Tensor]") -> None:
-        """Hear that a backward pass begins."""
+        """Before a backward pass."""
         if self._tape is None or self._losses:
             return
         self._stale = any(p.grad is not None and (p.grad.is_sparse or bool(p.grad.any())) for p in parameters)
 
     def after_backward(self, done: Pass) -> None:
-        """Hear that a backward pass that counts is over, and make it again in float64."""
+        """After a backward pass that counts: make it again in float64."""
         if self._tape is None:
             return
         import torch
@@ -164,7 +164,7 @@ class TwinEvaluation:
             self._failure = self._failure or str(error).strip() or type(error).__name__
 
     def cleared(self) -> None:
-        """Hear that the passes so far do not count."""
+        """Drop the passes so far: they do not count."""
         self._losses, self._failure = [], None
         if self._tape is not None:
             self._tape.clear_gradients()
@@ -191,10 +191,10 @@ class TwinEvaluation:
         return twin
 
     def abandon(self, step: int | None = None) -> None:
-        """Stop noting, and drop the step; with its number, tell why it has no evaluation."""
+        """Stop noting, and drop the step; with its number, report why it has no evaluation."""
         self._close()
         if step is not None:
-            self._tell(step, self._reason or "no call of backward() reached the optimizer's parameters")
+            self._report(step, self._reason or "no call of backward() reached the optimizer's parameters")
         self._new_step()
 
     def _open(self) -> None:
@@ -228,7 +228,7 @@ class TwinEvaluation:
         return None
 
     def _layer_hook(self, name: str) -> Callable[..., None]:
-        def hear(module: Any, args: Any, output: Any) -> None:
+        def keep(module: Any, args: Any, output: Any) -> None:
             import torch
 
             from torch_bridge.recording.noted_calls import is_transformed
@@ -245,7 +245,7 @@ class TwinEvaluation:
             except Exception as error:  # the run must go on
                 tape.give_up(error)
 
-        return hear
+        return keep
 
     def _gathered(self, tape: "Tape") -> dict[str, Array] | None:
         from torch_bridge.recording.float64 import CannotWiden
@@ -260,9 +260,9 @@ class TwinEvaluation:
         for name, parameter in self._named():
             gradient = tape.gradient_of(parameter)
             if parameter.grad is not None and gradient is None and bool(parameter.grad.to_dense().any()):
-                raise CannotWiden(f"the gradient of {name} comes from a computation that was not seen")
+                raise CannotWiden(f"the gradient of {name} comes from a computation that was not recorded")
             if parameter.grad is not None and gradient is not None:
-                twin[f"gradient/{name}"] = gradient.detach().cpu().numpy()  # nobody else has it, so it is not copied
+                twin[f"gradient/{name}"] = gradient.detach().cpu().numpy()  # the only reference: not copied
         for name, output in tape.layers.items():
             twin[f"forward/{name}"] = output.cpu().numpy()
             twin[f"narrow/forward/{name}"] = self._narrow[name]

@@ -11,18 +11,19 @@ from torch_bridge.files import write_whole
 def write_json(data: Any, path: str | os.PathLike[str]) -> None:
     """Write plain data as JSON; the file appears whole or not at all.
 
-    Infinities and NaN, which JSON does not know, become the strings ``"inf"``, ``"-inf"`` and ``"nan"``.
+    Infinities and NaN, which JSON lacks, become the strings ``"inf"``, ``"-inf"`` and ``"nan"``.
     """
-    write_whole(path, (json.dumps(_plain(data), indent=2, allow_nan=False) + "\n").encode())
+    write_whole(path, (json.dumps(plain(data), indent=2, allow_nan=False) + "\n").encode())
 
 
-def _plain(data: Any) -> Any:
+def plain(data: Any) -> Any:
+    """Return plain data in which every number is one that JSON knows, see `write_json`."""
     if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
+        return [plain(value) for value in data]
     if isinstance(data, complex):
-        return [_plain(data.real), _plain(data.imag)]
+        return [plain(data.real), plain(data.imag)]
     if isinstance(data, float) and not math.isfinite(data):
         return str(data)
     return data

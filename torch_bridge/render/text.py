@@ -18,11 +18,11 @@ STYLES: dict[Verdict, str] = {
     "imprecise": "yellow",
     "different": "bold red",
 }
-"""How each verdict looks."""
+"""The style of each verdict."""
 
 
 def render_report(report: Report) -> RenderableType:
-    """Return the verdict's sentence, the two questions by phase, hazards, the drives, and what could not be asked."""
+    """Return the verdict's sentence, the findings by phase, hazards, the drives, and what could not be evaluated."""
     parts: list[RenderableType] = [Text.assemble((report.verdict, STYLES[report.verdict]), "  ", sentence(report))]
     if report.functions or report.rules:
         parts += ["", _questions(report)]
@@ -34,20 +34,20 @@ def render_report(report: Report) -> RenderableType:
 
 
 def _questions(report: Report) -> Table:
-    """One row for each phase that was asked in float64."""
+    """One row for each phase that was evaluated in float64."""
     table = _table(
-        "in float64", "asked", "apart by", "explained", "torch's error", "JAX's error", "factor", last="worst in"
+        "in float64", "compared", "apart by", "explained", "torch's error", "JAX's error", "factor", last="worst in"
     )
     findings: list[FunctionFinding | RuleFinding] = [*report.functions, *report.rules]
     for phase in dict.fromkeys(finding.phase for finding in findings):
-        asked = [finding for finding in findings if finding.phase == phase]
-        worst = max(asked, key=lambda f: f.distance / f.limit if f.limit else 0.0)
+        compared = [finding for finding in findings if finding.phase == phase]
+        worst = max(compared, key=lambda f: f.distance / f.limit if f.limit else 0.0)
         errors = max((p for p in report.precisions if p.phase == phase), key=lambda p: p.factor, default=None)
         figures = (
             ("", "", "") if errors is None else (f"{errors.torch:.1e}", f"{errors.jax:.1e}", f"{errors.factor:.3g}")
         )
         name = worst.name if errors is None else errors.name
-        cells = (str(len(asked)), f"{worst.distance:.1e}", f"{worst.limit:.0e}", *figures, name)
+        cells = (str(len(compared)), f"{worst.distance:.1e}", f"{worst.limit:.0e}", *figures, name)
         table.add_row(phase.replace("_", " "), *cells)
     return table
 

@@ -64,7 +64,7 @@ class Envelope:
             own = logs.std(axis=1, ddof=1)
             pooled = np.sqrt(np.mean(own**2))
             reach = np.maximum(stats.t.isf(level, n - 1) * own, stats.t.isf(level, n_steps * (n - 1)) * pooled)
-            with np.errstate(over="ignore"):  # two shadows say next to nothing about a spread
+            with np.errstate(over="ignore"):  # two shadows hardly determine a spread
                 limits[key] = np.exp(logs.mean(axis=1) + reach * np.sqrt(1 + 1 / n))
         return limits
 

@@ -29,7 +29,7 @@ _EXACT = {
     "transpose",
 }  # fmt: skip
 
-# Calls that are entered, so that the sums inside are met as well.
+# Calls that are entered, so that the sums inside are randomised as well.
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
           "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "remat": "jaxpr", "checkpoint": "jaxpr",
           "remat2": "jaxpr"}  # fmt: skip

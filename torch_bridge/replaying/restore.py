@@ -1,4 +1,4 @@
-"""What a digested trace left out, rebuilt from its gradients and proved by its digests."""
+"""The tensors that a digested trace left out, rebuilt from its gradients and proved by its digests."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +68,7 @@ def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
 
 
 def _numbers(trace: Trace, optimizer: str, index: int) -> dict[Number, Any]:
-    """What a group's numbers were at each step: one that changed as a schedule."""
+    """A group's numbers at each step: a schedule for each that changed."""
     found: dict[Number, Any] = {}
     for number in adapter_named(optimizer).numbers:
         values = trace.steps.get(f"{number.quantity}/{index}")

@@ -24,7 +24,7 @@ StepFunction: TypeAlias = Callable[[Carry, Any], tuple[Carry, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Observed:
-    """What a step reports.
+    """The quantities that a step reports.
 
     Attributes:
         phases: of the run, in causal order, see `Trace.phases`.
@@ -43,7 +43,7 @@ class Observed:
 
 
 def observed_of(header: Mapping[str, Any]) -> Observed:
-    """Return what is to be looked for in a port of the run with this header, ``trace.static``."""
+    """Return what is observed in a port of the run with this header, ``trace.static``."""
     return Observed(phases_of(header), header.get("recipe", {}).get("optimizer", ""), tuple(header.get("state", ())))
 
 
@@ -64,7 +64,7 @@ def optax_step(
         tx: the rule. What it is given as ``value`` is the metric, for rules that watch one, such as
             scale_by_schedulers; or the loss, where there is no metric.
         loss_fn: ``loss_fn(params, batch)``, a scalar; None for a step that is given gradients in place of batches.
-        observed_of: what is looked for in the rule and its state.
+        observed_of: what is observed in the rule and its state.
     """
     adapter = observed_of.adapter
     rule = optax.with_extra_args_support(tx)
@@ -115,6 +115,6 @@ def shown(seen: Mapping[str, list[Any]], params: Any, phases: Sequence[str]) -> 
 def _learning_rates(opt_state: optax.OptState) -> list[jax.Array]:
     try:
         rates = funcsgd.get_learning_rate(opt_state)
-    except ValueError:  # not every rule tells
+    except ValueError:  # not every rule has one
         return []
     return rates if isinstance(rates, list) else [rates]

@@ -1,1 +1,1 @@
-"""What a training run did, step by step, as one value and one file."""
+"""A recorded training run, step by step, as one value and one file."""

@@ -1,4 +1,4 @@
-"""A fingerprint of an array: 128 bits that stand for all of its bits."""
+"""A fingerprint of an array in 128 bits."""
 
 import numpy as np
 import numpy.typing as npt

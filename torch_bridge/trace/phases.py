@@ -4,18 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 FIRST = ("data", "forward", "loss", "gradient", "clip", "metric")
-"""What a step has before its optimizer: the examples, outputs of layers, the loss that was differentiated, gradients as
-``backward()`` left them, gradients as they were clipped, and what a ReduceLROnPlateau was last given."""
+"""The phases of a step before its optimizer: the examples, outputs of layers, the loss that was differentiated,
+gradients as ``backward()`` left them, gradients as they were clipped, and the latest metric of a ReduceLROnPlateau."""
 
 LAST = ("parameter", "average")
-"""What a step has after its optimizer."""
+"""The phases of a step after its optimizer."""
 
 
 def phases_of(header: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the phases of a run in causal order: a difference belongs to the first one that shows it.
 
     Args:
-        header: ``Trace.static``; its ``"quantities"`` are what the optimizer computes, and computes with.
+        header: ``Trace.static``; its ``"quantities"`` are those that the optimizer computes or uses.
     """
     return (*FIRST, *header.get("quantities", ()), *LAST)
 

@@ -21,9 +21,9 @@ from torch_bridge.trace.phases import causal_order, name_of, phase_of, phases_of
 Array: TypeAlias = npt.NDArray[Any]
 
 Step: TypeAlias = Mapping[str, Array]
-"""What one step did: ``"gradient/0.weight"`` and its kin, each an array. Keys are ``phase/name``, or ``phase``."""
+"""The quantities of one step, arrays such as ``"gradient/0.weight"``. Keys are ``phase/name``, or ``phase``."""
 
-FORMAT = 1  # of the file; a reader refuses a newer one
+FORMAT = 1  # of the file; a reader rejects a newer one
 
 _DTYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16, "I32": np.int32,
@@ -59,7 +59,8 @@ class Trace:
         twins: for some steps, by number, the same step evaluated in float64 from the same state, batch, buffers and
             dropout masks: ``"loss"``; ``"gradient/NAME"`` as ``backward()`` leaves it; and, where layers were recorded,
             the output of each leaf module, ``"forward/MODULE"``, and ``"narrow/forward/MODULE"``, the same output as
-            the run itself had it. ``static["twins"]`` names the steps and layers, and says why a step has no twin.
+            the run itself had it. ``static["twins"]`` names the steps and layers, and the reasons why steps have no
+            twin.
     """
 
     static: Mapping[str, Any]

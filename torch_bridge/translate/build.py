@@ -16,7 +16,7 @@ from torch_bridge.translate.recipe import AverageCall, Clip, Recipe, Root, Untra
 
 
 class Translated(NamedTuple):
-    """What `torch_bridge.from_torch` makes of an optimizer.
+    """The result of `torch_bridge.from_torch`.
 
     Attributes:
         tx: the optax transformation.
@@ -43,7 +43,7 @@ def build_rule(
 
     Raises:
         TypeError: the optimizer has no rule.
-        ValueError: the rule refuses a hyperparameter, or the recorded square root cannot be had here.
+        ValueError: the rule rejects a hyperparameter, or the recorded square root is not available here.
     """
     adapter = adapter_named(recipe.optimizer)
     rule = rule_of(adapter)
@@ -81,13 +81,13 @@ def build_root(root: Root | None) -> SquareRoot:
 def build_clip(clip: Clip | Untranslated) -> optax.GradientTransformationExtraArgs:
     """Return the stage that clips; raises what `clipping_call` raises."""
     if isinstance(clip, Untranslated):
-        raise clip.refuse()
+        raise clip.error()
     return clipping_from_torch(clip.arguments, clip.order)
 
 
 def build_average(average: AverageCall | Untranslated) -> averages.Average:
     """Return the average; raises what `average_from_torch` raises."""
     if isinstance(average, Untranslated):
-        raise average.refuse()
+        raise average.error()
     made: averages.Average = getattr(averages, average.name)(**average.options)
     return made

@@ -1,4 +1,4 @@
-"""torch.nn.utils.clip_grad -> funcsgd's clipping, told by the arguments that the script gives it."""
+"""torch.nn.utils.clip_grad -> funcsgd's clipping, identified by the arguments that the script gives it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

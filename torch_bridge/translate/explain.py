@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """What `explain` says; ``print`` it.
+    """The result of `explain`; ``print`` it.
 
     Attributes:
         funcsgd: Python source that leaves the equivalent optax transformation in ``tx``.
@@ -105,7 +105,7 @@ def explain(
     adapter, source = adapter_named(recipe.optimizer), Source()
     rule_of(adapter)
     for part in recipe.untranslated:
-        raise part.refuse()
+        raise part.error()
     if epochs is None and any(group.schedulers for group in recipe.groups):
         raise ValueError("give epochs=, the number of scheduler.step() of the whole run: schedules become tables")
     turns_of = [[each for each in group.schedulers if not isinstance(each, Untranslated)] for group in recipe.groups]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+import jax
 import optax
 
 import funcsgd
@@ -78,8 +79,8 @@ def from_torch(
         epochs: how many ``scheduler.step()`` the run makes, from its beginning. None looks 10,000 steps ahead, or as
             far as the scheduler's own numbers reach. What lies beyond, or before the present state, is not known: the
             learning rate there is NaN.
-        steps_done: how many ``optimizer.step()`` were made so far, which torch does not keep; None says that the run
-            stands between two epochs.
+        steps_done: how many ``optimizer.step()`` were made so far, which torch does not keep; None if the run stands
+            between two epochs.
         step_schedulers: what the script does with its schedulers at the end of an epoch, if that is not to step each:
             a function of the epoch, from 0, and of the list of schedulers. torch's recipe for SWA is
             ``lambda epoch, schedulers: schedulers[epoch >= swa_start].step()``. For schedulers that are stepped after
@@ -91,9 +92,10 @@ def from_torch(
 
     Raises:
         TypeError: the optimizer has no rule here, or a scheduler alone has no equivalent.
-        ValueError: a parameter stands twice in one group, the rule refuses a hyperparameter, ``clip`` is of
-            neither function, ``epochs`` is less than were made, or copies of the schedulers cannot be stepped ahead:
-            one cannot be copied, does not make its next step, draws random numbers or watches the learning rate.
+        ValueError: a parameter stands twice in one group, the rule rejects a hyperparameter, ``clip`` is of
+            neither function, a parameter is wider than JAX's mode allows, ``epochs`` is less than were made, or copies
+            of the schedulers cannot be stepped ahead: one cannot be copied, does not make its next step, draws random
+            numbers or watches the learning rate.
 
     Exactness: bitwise; a learning rate held in a tensor is taken at its value, as torch takes it, and a metric is the
     same number on both sides if it is a float32 or JAX's 64-bit mode is on.
@@ -109,10 +111,10 @@ def from_torch(
     if isinstance(optimizer, AveragedModel):
         return average_from_torch(optimizer)
     named = list(named_parameters or ())
-    rule_of(adapter_of(optimizer))  # or it is refused, before anything is looked at
+    rule_of(adapter_of(optimizer))  # raises before anything else is read
     recipe = read_recipe(optimizer, None, average, clip=clip, named_parameters=named, steps_per_epoch=steps_per_epoch)
     if recipe.arithmetic is not None:
-        raise recipe.arithmetic.refuse()
+        raise recipe.arithmetic.error()
     if schedulers := as_list(scheduler):
         at = scheduled_numbers(optimizer, schedulers, steps_per_epoch, epochs, steps_done, step_schedulers)
         made = _optimizer(optimizer, recipe, named, at.overrides)
@@ -147,8 +149,19 @@ def _optimizer(
         members = [(name, to_numpy(parameter)) for name, parameter in zip(read.names, group["params"], strict=True)]
         options = with_numbers(read.options, overrides[index] if overrides else {})
         groups.append({"params": members, **options, **more})
+        _check_width(members)
     made = funcsgd.from_groups(rule_of(adapter), groups)
     return Translated(made.tx, made.params, ())
+
+
+def _check_width(members: Sequence[tuple[str, Any]]) -> None:
+    """JAX would narrow such parameters in silence."""
+    for name, value in members:
+        if jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype:
+            raise ValueError(
+                f"parameter {name!r} is {value.dtype}, which JAX makes {jax.dtypes.canonicalize_dtype(value.dtype)} by "
+                'default: set jax.config.update("jax_enable_x64", True) first'
+            )
 
 
 def _with_state_of(

@@ -20,7 +20,7 @@ Turns: TypeAlias = list[Schedule | ReduceLROnPlateau]
 
 
 VERIFIED = 50
-"""How many of torch's next epochs a schedule is compared with before it is handed out."""
+"""The number of torch's next epochs with which a schedule is compared before it is returned."""
 
 
 def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> list[Schedule]:
@@ -34,7 +34,7 @@ def schedules_from_torch(scheduler: "LRScheduler | Sequence[LRScheduler]") -> li
 
     Returns:
         A list, one `Schedule` a group: ``schedule.table(n)`` is what the scheduler sets, in every bit, had it been
-        stepped from its beginning. `epochs_done` says where it stands.
+        stepped from its beginning. `epochs_done` returns where it stands.
 
     Raises:
         TypeError: there is no equivalent; the message names the class.
@@ -99,7 +99,7 @@ def check_together(schedulers: Sequence[Any]) -> None:
     if len(schedulers) > 1 and any(type(scheduler).__name__ == "SWALR" for scheduler in schedulers):
         raise ValueError(
             f"{names_of(schedulers)} in a list are stepped one after another in every epoch, but scripts step SWALR in "
-            "place of the others once it has taken over: tell from_torch which is stepped when, "
+            "place of the others once it has taken over: describe to from_torch which is stepped when, "
             "step_schedulers=lambda epoch, schedulers: schedulers[epoch >= swa_start].step(), or give it SWALR alone "
             "from then on"
         )

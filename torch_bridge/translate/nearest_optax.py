@@ -32,20 +32,20 @@ def nearest_rule(
     if adapter.nearest is None:
         return "optax.identity()", [f"optax has nothing like {adapter.name}: parameters stay as they are"]
     schedule, rate = chained(turns), repr(options["lr"])
-    said: list[str] = []
+    notes: list[str] = []
     if schedule is not None:
-        rate, said = nearest_schedule(schedule, name_of)
+        rate, notes = nearest_schedule(schedule, name_of)
         rate = rate if steps_per_epoch == 1 else f"lambda count: ({rate})(count // {steps_per_epoch})"
     plateaus = [scheduler for scheduler in turns if isinstance(scheduler, ReduceLROnPlateau)]
     if plateaus and schedule is None:
         rate = repr(plateaus[0].learning_rate)
     nearest = adapter.nearest({**options, "lr": rate})
-    stages, said = [*nearest.before, nearest.rule], [*said, *nearest.differences]
+    stages, notes = [*nearest.before, nearest.rule], [*notes, *nearest.differences]
     for plateau in plateaus:
         code, words = _nearest_plateau(plateau, schedule, steps_per_epoch)
         stages += code
-        said += words
-    return f"optax.chain({', '.join(stages)})" if len(stages) > 1 else nearest.rule, said
+        notes += words
+    return f"optax.chain({', '.join(stages)})" if len(stages) > 1 else nearest.rule, notes
 
 
 def _nearest_plateau(
@@ -54,26 +54,26 @@ def _nearest_plateau(
     p = vars(plateau)
     rtol, atol = (p["threshold"], 0.0) if p["threshold_mode"] == "rel" else (0.0, p["threshold"])
     if not p["factor"] > 0 or not p["threshold"] > 0 or rtol > 1 or p["patience"] < 0:
-        return [], ["optax.contrib.reduce_on_plateau refuses these values: the learning rate is not reduced"]
-    said = ["optax looks at the first value that it is given, when no epoch is over yet"]
+        return [], ["optax.contrib.reduce_on_plateau rejects these values: the learning rate is not reduced"]
+    notes = ["optax uses the first value that it is given, when no epoch is over yet"]
     if steps_per_epoch > 1:
-        said.append("optax looks in the last update of an epoch, at the mean of the values that all of them gave")
-    said.append("optax multiplies the finished update by a scale in its dtype, torch the learning rate in float64")
+        notes.append("optax uses, in the last update of an epoch, the mean of the values given in all its updates")
+    notes.append("optax multiplies the finished update by a scale in its dtype, torch the learning rate in float64")
     if p["mode"] == "max":
-        said.append("optax minimises: its value is minus the metric")
+        notes.append("optax minimises: its value is minus the metric")
         if p["threshold_mode"] == "rel":
-            said.append("below zero a relative threshold lies on the other side")
+            notes.append("below zero a relative threshold lies on the other side")
     if p["eps"] > 0:
-        said.append(f"optax makes reductions by less than eps, {p['eps']:g}, too")
+        notes.append(f"optax makes reductions by less than eps, {p['eps']:g}, too")
     if schedule is not None and not _all_scale(schedule):
-        said.append(f"a reduction outlasts what {type(schedule).__name__} makes of the reduced learning rate in torch")
+        notes.append(f"a reduction outlasts what {type(schedule).__name__} makes of the reduced learning rate in torch")
     if schedule is not None and p["min_lr"] > 0:
-        said.append("optax bounds the scale, not the scheduled learning rate")
+        notes.append("optax bounds the scale, not the scheduled learning rate")
     options = {"factor": p["factor"], "patience": p["patience"] + 1, "rtol": rtol, "atol": atol}
     more = {"cooldown": p["cooldown"], "accumulation_size": steps_per_epoch}
     more["min_scale"] = p["min_lr"] / p["learning_rate"] if p["learning_rate"] else 0.0
     listed = ", ".join(f"{key}={value!r}" for key, value in (options | more).items())
-    return [f"optax.contrib.reduce_on_plateau({listed})"], said
+    return [f"optax.contrib.reduce_on_plateau({listed})"], notes
 
 
 def _all_scale(schedule: Schedule) -> bool:
@@ -86,29 +86,29 @@ def nearest_clipping(name: str, options: Mapping[str, Any]) -> tuple[str, list[s
     """Return optax source for the stage nearest to a clipping of funcsgd's, and how it differs."""
     if name == "clip_grad_value":
         return f"optax.clip({options['clip_value']!r})", []
-    said = ["optax.clip_by_global_norm divides by the norm, torch multiplies by the reciprocal of the norm plus 1e-6"]
+    notes = ["optax.clip_by_global_norm divides by the norm, torch multiplies by the reciprocal of the norm plus 1e-6"]
     if float(options.get("norm_type", 2.0)) != 2.0:
-        said.append(f"optax knows the 2-norm, not norm_type={options['norm_type']!r}")
-    return f"optax.clip_by_global_norm({options['max_norm']!r})", said
+        notes.append(f"optax has the 2-norm only, not norm_type={options['norm_type']!r}")
+    return f"optax.clip_by_global_norm({options['max_norm']!r})", notes
 
 
 def nearest_average(name: str, options: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return optax source for the function nearest to an average of funcsgd's, and how it differs."""
     if name == "swa":
         step_size = "1 / (n_averaged + 1)"
-        said = ["torch adds (x - a) / (n + 1) to the average, optax weighs a and x: the last bits differ"]
+        notes = ["torch adds (x - a) / (n + 1) to the average, optax weighs a and x: the last bits differ"]
     else:
         weight = 1 - options["decay"] if options.get("weight") is None else options["weight"]
         step_size = repr(weight)
-        said = ["optax.incremental_update lets a product be fused into the sum, where torch rounds both"]
+        notes = ["optax.incremental_update lets a product be fused into the sum, where torch rounds both"]
         if options.get("lerp"):
-            said = ["torch adds weight * (x - a) to the average, optax weighs a and x: the last bits differ"]
+            notes = ["torch adds weight * (x - a) to the average, optax weighs a and x: the last bits differ"]
         if not math.isclose(options["decay"] + weight, 1):
-            said.append(f"optax's weights add up to 1, these to {options['decay'] + weight:g}")
+            notes.append(f"optax's weights add up to 1, these to {options['decay'] + weight:g}")
     return (
         "def follow(params, average, n_averaged):  # after each update\n"
         f"    return optax.incremental_update(params, average, {step_size}) if n_averaged else params"
-    ), said
+    ), notes
 
 
 def nearest_schedule(schedule: Schedule, name_of: Callable[[Callable[..., Any]], str]) -> tuple[str, list[str]]:
@@ -135,13 +135,13 @@ def nearest_schedule(schedule: Schedule, name_of: Callable[[Callable[..., Any]],
         start, end = base * s["start_factor"], base * s["end_factor"]
         return f"optax.linear_schedule({start}, {end}, {s['total_iters']})", [_FORMULA]
     if name == "PolynomialLR":
-        said = [_FORMULA]
+        notes = [_FORMULA]
         if s["power"] % 1:
-            said.append(f"optax may give NaN after {s['total_iters']} epochs: rounding takes the root below 0")
-        return f"optax.polynomial_schedule({base}, 0.0, {s['power']}, {s['total_iters']})", said
+            notes.append(f"optax may give NaN after {s['total_iters']} epochs: rounding takes the root below 0")
+        return f"optax.polynomial_schedule({base}, 0.0, {s['power']}, {s['total_iters']})", notes
     if name == "CosineAnnealingLR":
-        said = [_FORMULA, f"optax stays at the bottom after {s['T_max']} epochs, torch rises again"]
-        return f"optax.cosine_decay_schedule({base}, {s['T_max']}, alpha={s['eta_min'] / base if base else 0.0})", said
+        notes = [_FORMULA, f"optax stays at the bottom after {s['T_max']} epochs, torch rises again"]
+        return f"optax.cosine_decay_schedule({base}, {s['T_max']}, alpha={s['eta_min'] / base if base else 0.0})", notes
     if name == "CosineAnnealingWarmRestarts":
         cycles = [s["T_0"] * s["T_mult"] ** k for k in range(8)]
         listed = ", ".join(
@@ -151,24 +151,24 @@ def nearest_schedule(schedule: Schedule, name_of: Callable[[Callable[..., Any]],
         return f"optax.sgdr_schedule([{listed}])", [_FORMULA, f"optax stops restarting after {len(cycles)} periods"]
     if name == "OneCycleLR":
         call = f"optax.{'cosine' if s['anneal_strategy'] == 'cos' else 'linear'}_onecycle_schedule"
-        said = [_FORMULA, "optax ends each phase one step later"]
+        notes = [_FORMULA, "optax ends each phase one step later"]
         arguments = f"{s['total_steps']}, {s['max_lr']}, {s['pct_start']}"
         if s["anneal_strategy"] == "cos":
             arguments += f", {s['div_factor']}, {s['final_div_factor']}"
-        return f"{call}({arguments})", said
+        return f"{call}({arguments})", notes
     if name == "LambdaLR":
         return f"lambda count: {base} * {name_of(s['lr_lambda'])}(count)", [
             _FORMULA,
-            "under jit the function meets a traced count and may not branch on it",
+            "under jit the function receives a traced count and may not branch on it",
         ]
     if name == "SequentialLR":
         pieces = [nearest_schedule(inner, name_of) for inner in s["schedulers"]]
-        words = [sentence for _, said in pieces for sentence in said]
+        words = [sentence for _, notes in pieces for sentence in notes]
         return f"optax.join_schedules([{', '.join(code for code, _ in pieces)}], {list(s['milestones'])})", words
     if name == "ChainedScheduler" and _all_scale(schedule) and base:
         pieces = [nearest_schedule(inner, name_of) for inner in s["schedulers"]]
         product = " * ".join(f"({code})(count)" for code, _ in pieces)
-        words = [sentence for _, said in pieces for sentence in said]
+        words = [sentence for _, notes in pieces for sentence in notes]
         return f"lambda count: {product} / {base ** (len(pieces) - 1)!r}", words
     return f"optax.constant_schedule({base if base is not None else s.get('base_lr')})", [
         f"optax has nothing like {name}: the learning rate stays where it began"

@@ -8,7 +8,6 @@ from torch_bridge.square_root import UnknownRoot, torch_root
 from torch_bridge.translate.clip_grad import clipping_call
 from torch_bridge.translate.lr_scheduler import check_owner, schedules_from_torch, turns_from_torch, watches_metric
 from torch_bridge.translate.optimizers import Adapter, adapter_of
-from torch_bridge.translate.optimizers.registry import class_of
 from torch_bridge.translate.parameters import frozen_parameters, model_order, parameter_names
 from torch_bridge.translate.recipe import AverageCall, Clip, Group, Recipe, Root, Scheduler, Untranslated
 from torch_bridge.translate.scheduler_progress import as_list
@@ -44,7 +43,8 @@ def read_recipe(
         tied: further names of parameters, see `Recipe`.
 
     Returns:
-        A `Recipe`. What has no equivalent here is an `Untranslated` in it: reading refuses nothing.
+        A `Recipe`. What has no equivalent here is an `Untranslated` in it: reading raises for nothing that it cannot
+        translate.
     """
     named, adapter = list(named_parameters or ()), adapter_of(optimizer)
     schedulers = as_list(scheduler)
@@ -55,7 +55,7 @@ def read_recipe(
     )
     order = tuple(model_order(optimizer, named))
     return Recipe(
-        optimizer=class_of(optimizer),
+        optimizer=adapter.torch_class,
         groups=groups,
         clip=None if clip is None else read_clip(clip, order),
         average=None if average is None else read_average(average),
@@ -65,9 +65,9 @@ def read_recipe(
         root=read_root() if adapter.takes_root else None,
         arithmetic=next(
             (
-                Untranslated(adapter.name, said, "ValueError")
-                for said in map(adapter.narrow, optimizer.param_groups)
-                if said
+                Untranslated(adapter.name, narrowed, "ValueError")
+                for narrowed in map(adapter.narrow, optimizer.param_groups)
+                if narrowed
             ),
             None,
         ),
@@ -127,7 +127,7 @@ def read_schedulers(schedulers: "list[LRScheduler]", optimizer: "torch.optim.Opt
 
 
 def _kept(name: str, read: Callable[[], Part]) -> Part | Untranslated:
-    """What was read, or that it cannot be."""
+    """The result of reading, or an `Untranslated`."""
     try:
         return read()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A recipe as plain data: what a torch run trains with, read once, and all that translation needs to know of it."""
+"""A recipe as plain data: what a torch run trains with, read once, and complete for translation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ class Untranslated:
     reason: str
     refusal: str = "TypeError"
 
-    def refuse(self) -> Exception:
+    def error(self) -> Exception:
         """Return the exception to raise where the equivalent is needed."""
         return ValueError(self.reason) if self.refusal == "ValueError" else TypeError(self.reason)
 
@@ -87,7 +87,7 @@ class Root:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run trains with.
+    """The recipe of a run.
 
     Attributes:
         optimizer: its class by module and name.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch_bridge.translate.recipe import VERSION, AverageCall, Clip, Group, Recipe, Root, Untranslated
+from torch_bridge.translate.recipe_check import check_recipe
 from torch_bridge.translate.schedule_data import scheduler_from_data, scheduler_to_data
 
 
@@ -42,7 +43,7 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
                 f"the recipe has version {data['version']}, this torch_bridge reads up to {VERSION}: upgrade it"
             )
         clip, average = data["clip"], data["average"]
-        return Recipe(
+        recipe = Recipe(
             optimizer=data["optimizer"],
             groups=tuple(
                 Group(
@@ -52,15 +53,19 @@ def recipe_from_data(data: Mapping[str, Any]) -> Recipe:
                 )
                 for group in data["groups"]
             ),
-            clip=_untranslated(clip) or (clip and Clip(clip["arguments"], tuple(clip["order"]))),
-            average=_untranslated(average) or (average and AverageCall(average["name"], average["options"])),
+            clip=_untranslated(clip) or (None if clip is None else Clip(dict(clip["arguments"]), tuple(clip["order"]))),
+            average=_untranslated(average)
+            or (None if average is None else AverageCall(average["name"], dict(average["options"]))),
             steps_per_epoch=data["steps_per_epoch"],
             frozen=tuple(data["frozen"]),
-            tied=data["tied"],
+            tied=dict(data["tied"]),
             arithmetic=_untranslated(data["arithmetic"]),
-            root=data["root"] and Root(**data["root"]),
+            root=None if data["root"] is None else Root(**data["root"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+        return check_recipe(recipe)
+    except KeyError as error:
+        raise ValueError(f"this is no recipe: it has no {error}") from error
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"this is no recipe: {type(error).__name__}: {error}") from error
 
 

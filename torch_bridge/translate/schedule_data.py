@@ -18,7 +18,7 @@ class UnknownFunction:
     """
 
     def __init__(self, source: str) -> None:
-        self.source = source
+        self.source = next(iter(source.splitlines()), "")
 
     def __call__(self, *args: Any) -> float:
         """Return NaN: what the function gives was not recorded."""
@@ -38,7 +38,7 @@ def described(function: Callable[..., Any]) -> str:
     try:
         return inspect.getsource(function).strip().splitlines()[0]
     except (OSError, TypeError):
-        return repr(function)
+        return " ".join(repr(function).split())
 
 
 def scheduler_call(scheduler: Schedule | ReduceLROnPlateau) -> tuple[str, dict[str, Any]]:
@@ -83,5 +83,13 @@ def scheduler_from_data(data: Mapping[str, Any]) -> Scheduler:
 
 def _made(value: Any) -> Any:
     if isinstance(value, dict):
-        return UnknownFunction(value["function"]) if "function" in value else scheduler_from_data(value)
+        return _function(value["function"]) if "function" in value else scheduler_from_data(value)
+    if isinstance(value, str) and not value.isidentifier():  # a mode's name; it becomes source
+        raise ValueError(f"no scheduler has {value!r} for an argument")
     return [_made(each) for each in value] if isinstance(value, list) else value
+
+
+def _function(source: Any) -> UnknownFunction:
+    if not isinstance(source, str) or len(source.splitlines()) > 1:  # a comment would end with its line
+        raise ValueError(f"a function is described by one line, not by {source!r}")
+    return UnknownFunction(source)

@@ -1,4 +1,4 @@
-"""What schedulers set, step by step: schedules for a rule's numbers, and the state as if it had been run so far."""
+"""The values that schedulers set, step by step: schedules for a rule's numbers, and the state at this point."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Scheduled(NamedTuple):
-    """What `scheduled_numbers` finds.
+    """The result of `scheduled_numbers`.
 
     Attributes:
         overrides: for each parameter group, the numbers that change, as schedules.
@@ -51,7 +51,7 @@ def scheduled_numbers(
     check_owner(schedulers, optimizer)
     plateaus: list[Any] = [scheduler for scheduler in schedulers if watches_metric(scheduler)]
     if plateaus and step_schedulers is not None:
-        raise ValueError("step_schedulers cannot step a ReduceLROnPlateau, whose metric only the run will know")
+        raise ValueError("step_schedulers cannot step a ReduceLROnPlateau, whose metric is known only during the run")
     if step_schedulers is None:
         check_together(schedulers)
     done, count = standing(schedulers, steps_per_epoch, steps_done, step_schedulers is not None)
@@ -145,7 +145,7 @@ def steps_ahead(schedulers: Sequence[Any], epochs: int | None, done: int) -> int
 
 
 def _length(scheduler: Any) -> int:
-    """The longest time that a scheduler knows of."""
+    """The longest time among a scheduler's own numbers."""
     names = ("T_max", "total_steps", "total_iters", "anneal_epochs", "step_size", "T_i", "total_size")
     known = [int(value) for name in names if isinstance(value := getattr(scheduler, name, None), int | float)]
     known += [int(value) for name in ("milestones", "_milestones") for value in getattr(scheduler, name, ())]
@@ -153,7 +153,7 @@ def _length(scheduler: Any) -> int:
 
 
 def _read(column: npt.NDArray[np.float64], done: int) -> optax.Schedule:
-    """What is in force in an epoch: known from ``done`` on, for as long as the column; NaN before and beyond."""
+    """The value in force in an epoch: known from ``done`` on, for as long as the column; NaN before and beyond."""
     values = np.concatenate([[np.nan], column, [np.nan]])
 
     def read(epoch: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Where torch's schedulers stand, and copies of them further on."""
+"""The progress of torch's schedulers, and copies of them further on."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,10 @@ def epochs_done(schedulers: "Sequence[LRScheduler]") -> int:
     """
     done = [_epochs_done(scheduler) for scheduler in schedulers]
     if len(set(done)) > 1:
-        told = ", ".join(f"{type(each).__name__} {epochs}" for each, epochs in zip(schedulers, done, strict=True))
+        listed = ", ".join(f"{type(each).__name__} {epochs}" for each, epochs in zip(schedulers, done, strict=True))
         raise ValueError(
-            f"schedulers that take turns are stepped together, but they stand at epochs {told}: give only those that "
-            "the script still steps, or say by step_schedulers which it steps when"
+            f"schedulers that take turns are stepped together, but they stand at epochs {listed}: give only those that "
+            "the script still steps, or describe by step_schedulers which it steps when"
         )
     return done[0]
 
@@ -60,7 +60,7 @@ def standing(
         schedulers: in the order of their steps.
         steps_per_epoch: as in `torch_bridge.from_torch`.
         steps_done: likewise.
-        own_steps: the script steps them in its own way, so that they do not tell.
+        own_steps: the script steps them in its own way, so that their counts do not show the epoch.
 
     Raises:
         ValueError: the numbers do not fit, or ``steps_done`` is needed.
@@ -68,7 +68,7 @@ def standing(
     if own_steps:
         if steps_done is None and any(_epochs_done(scheduler) for scheduler in schedulers):
             raise ValueError(
-                "with step_schedulers, schedulers that were stepped already do not tell how often: give steps_done, "
+                "with step_schedulers, schedulers that were stepped already do not show the epoch: give steps_done, "
                 "the number of optimizer.step() made so far"
             )
         count = steps_done or 0
@@ -78,8 +78,8 @@ def standing(
     if count // steps_per_epoch != done:
         raise ValueError(
             f"after {count} steps, {steps_per_epoch} to an epoch, the scheduler should stand at epoch "
-            f"{count // steps_per_epoch}, but it stands at {done}: check both numbers, or say by step_schedulers when "
-            "the script steps it"
+            f"{count // steps_per_epoch}, but it stands at {done}: check both numbers, or describe by step_schedulers "
+            "when the script steps it"
         )
     return done, count
 
@@ -101,7 +101,7 @@ def advanced(
         done: where they stand.
         epochs: where the run stands.
         states: where one of them watches a metric, what the run made of it, for each parameter group.
-        value: the metric of the latest epoch, if the run has not looked at it yet.
+        value: the metric of the latest epoch, if the run has not used it yet.
         step_schedulers: as in `torch_bridge.from_torch`.
 
     Raises:
@@ -122,7 +122,7 @@ def advanced(
                     scheduler.step()
         if states:
             _place(copies, groups, states)
-        if epochs > stands:  # one epoch at most: the run looks at a metric in the next epoch's first update
+        if epochs > stands:  # one epoch at most: the run uses a metric in the next epoch's first update
             if value is None:
                 raise ValueError(
                     f"the run stands between two epochs and has not seen the metric of epoch {stands} yet: pass value="
@@ -133,7 +133,7 @@ def advanced(
 
 
 def _place(copies: list[Any], groups: list[dict[str, Any]], states: Sequence[ScaleBySchedulersState]) -> None:
-    """Write what only the run knows: the learning rates, and how the metric went."""
+    """Write what depends on the run: the learning rates, and the history of the metric."""
     rates = [float(from_words(state.words)) for state in states]
     for group, rate in zip(groups, rates, strict=True):
         group["lr"] = rate

@@ -12,7 +12,7 @@ from torch_bridge.translate.schedule_data import scheduler_call
 
 
 class Code(str):
-    """Source that stands for itself."""
+    """Source that is written as it is."""
 
     def __repr__(self) -> str:
         return str(self)
@@ -110,9 +110,9 @@ def call(function: Callable[..., Any], arguments: list[str], options: Mapping[st
         module: what stands before the name, such as ``"funcsgd."``.
     """
     name, parameters = function.__name__, inspect.signature(function).parameters
-    said = [
+    keywords = [
         f"{key}={value!r}"
         for key, value in options.items()
         if parameters[key].default is inspect.Parameter.empty or value != parameters[key].default
     ]
-    return f"{module}{name}({', '.join([*arguments, *said])})"
+    return f"{module}{name}({', '.join([*arguments, *keywords])})"

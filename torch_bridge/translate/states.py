@@ -1,4 +1,4 @@
-"""What an optax state holds of torch's: found by the names of fields, read and written, wherever it is nested."""
+"""torch's state in an optax state: found by the names of fields, read and written, wherever it is nested."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -41,7 +41,7 @@ def torch_state(opt_state: optax.OptState, params: Any, adapter: Adapter) -> dic
     """Return what a state holds under torch's keys.
 
     Args:
-        opt_state: any optax state. Fields that bear torch's keys are looked for in it, and those of optax's own rules
+        opt_state: any optax state. Fields with torch's keys are searched in it, and those of optax's own rules
             that hold the same, see `Adapter.optax_fields`.
         params: the parameters that the state was made for.
         adapter: of torch's optimizer.
@@ -128,7 +128,7 @@ def _fields(node: Any, adapter: Adapter) -> dict[str, Any]:
 
 
 def _steps(node: Any, like: Any, structure: Any) -> Any:
-    """The number of gradients that each parameter has met, as far as a state tells."""
+    """The number of gradients that each parameter has had; None if the state has no count."""
     leaves = structure.flatten_up_to(like)
     if "step" in node._fields:
         steps = iter([node.step[i] for i in range(node.step.shape[0])])
@@ -142,7 +142,7 @@ def _steps(node: Any, like: Any, structure: Any) -> Any:
 
 
 def _started(node: Any, like: Any, structure: Any, step: Any) -> Any:
-    """Whether each parameter has a state: by its flag, by its count, or always, for a state that does not tell."""
+    """Whether each parameter has a state: by its flag, by its count, or always, for a state with neither."""
     if step is not None:
         return jax.tree.map(lambda count: count > 0, step)
     leaves = structure.flatten_up_to(like)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 StepSchedulers: TypeAlias = Callable[[int, list[Any]], Any]
-"""What a script does at the end of an epoch: ``step_schedulers(epoch, schedulers)``, epochs from 0."""
+"""A function for what a script does at the end of an epoch: ``step_schedulers(epoch, schedulers)``, epochs from 0."""
 
 
 class StandIn:
@@ -30,7 +30,7 @@ class StandIn:
     def step(self) -> None:
         """Do nothing."""
 
-    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]  # what a scheduler looks for before it warns
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]  # the mark that a scheduler checks before it warns
 
 
 def names_of(schedulers: Sequence[Any]) -> str:
@@ -117,7 +117,7 @@ def look_ahead(
         done: number of epochs so far.
         steps: how many steps to look ahead; fewer are made where torch raises.
         step_schedulers: what the script does at the end of an epoch; None steps each scheduler.
-        adapter: of the optimizer; None asks the registry.
+        adapter: of the optimizer; None takes it from the registry.
 
     Returns:
         For each of the optimizer's numbers float64 of shape ``(steps + 1, groups)``; the first row is in force now.
@@ -178,7 +178,7 @@ def has_ended(error: Exception) -> bool:
 
 
 def cannot_step(schedulers: Sequence[Any], groups: Sequence[Any], error: Exception) -> str:
-    """Say why schedulers cannot make their next step."""
+    """Return a message why schedulers cannot make their next step."""
     for scheduler in schedulers:
         first = len(getattr(scheduler, "base_lrs", groups))
         if first < len(groups):
@@ -189,7 +189,7 @@ def cannot_step(schedulers: Sequence[Any], groups: Sequence[Any], error: Excepti
             )
     return (
         f"{names_of(schedulers)} cannot make its next step ({type(error).__name__}: {error}): if the script steps it "
-        "with an argument, or not in this epoch, say so by step_schedulers"
+        "with an argument, or not in this epoch, describe that by step_schedulers"
     )
 
 
@@ -199,7 +199,7 @@ def numbers_in(groups: Sequence[dict[str, Any]], adapter: Adapter) -> list[list[
 
 
 def _fixed(groups: Sequence[dict[str, Any]], adapter: Adapter) -> list[dict[str, Any]]:
-    """What a rule takes as it is for the whole run."""
+    """A value that a rule takes as it is for the whole run."""
     fixed = [number.option for number in adapter.numbers if not number.scheduled] + list(adapter.flags)
     return [{key: group[key] for key in fixed if key in group} for group in groups]
 

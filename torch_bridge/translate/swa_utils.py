@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TranslatedAverage(NamedTuple):
-    """What `average_from_torch` makes of an AveragedModel.
+    """The result of `average_from_torch`.
 
     Attributes:
         average: `funcsgd.averages.ema` or `funcsgd.averages.swa`.
@@ -76,7 +76,7 @@ def _call(averaged: "AveragedModel") -> tuple[str, dict[str, Any]]:
 
 
 def _constant_weights(function: Any) -> tuple[float, float] | None:
-    """The weights of ``decay * average + weight * parameter``, asked of the function and proved on random tensors."""
+    """The weights of ``decay * average + weight * parameter``, measured, and checked on random tensors."""
     import torch
 
     try:
@@ -86,13 +86,13 @@ def _constant_weights(function: Any) -> tuple[float, float] | None:
             a, x = torch.randn(2, 1001, generator=generator)
             if not torch.equal(function(a, x, torch.tensor(n)), decay * a + weight * x):
                 return None
-    except (TypeError, AttributeError, RuntimeError):  # it takes tensors only, or looks at their values
+    except (TypeError, AttributeError, RuntimeError):  # it takes tensors only, or branches on their values
         return None
     return (decay, weight) if 0 <= decay <= 1 else None
 
 
 def average_to_torch(state: AverageState) -> dict[str, "torch.Tensor"]:
-    """Return the ``state_dict`` of an AveragedModel that stands where a funcsgd average stands.
+    """Return the ``state_dict`` of an AveragedModel in the state of a funcsgd average.
 
     Args:
         state: an `AverageState` with averages by torch name.

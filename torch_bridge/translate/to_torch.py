@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TorchState(NamedTuple):
-    """What `to_torch` makes: state_dicts, each for the ``load_state_dict`` of the object it is named after.
+    """The result of `to_torch`: state_dicts, each for the ``load_state_dict`` of the object it is named after.
 
     Attributes:
         model: torch name -> tensor; the parameters only, so load it with ``strict=False`` where there are buffers.
@@ -61,23 +61,28 @@ def to_torch(
         scheduler: its scheduler or schedulers, likewise.
         named_parameters: as in `from_torch`.
         steps_per_epoch: as in `from_torch`.
-        value: the metric of the latest epoch, for a ReduceLROnPlateau, if the run stands between two epochs: JAX looks
-            at it in the next update, torch has to have looked by then.
-        steps_done: how many ``optimizer.step()`` the torch side given has made; None asks its scheduler.
+        value: the metric of the latest epoch, for a ReduceLROnPlateau, if the run stands between two epochs: JAX uses
+            it in the next update, torch before that.
+        steps_done: how many ``optimizer.step()`` the torch side given has made; None takes its scheduler's count.
         step_schedulers: as in `from_torch`.
 
     Returns:
         `TorchState`.
 
     Raises:
-        KeyError: the optimizer has a parameter that ``params`` lacks.
-        ValueError: the scheduler is further than the JAX run, ``value`` is missing, or the scheduler, stepped to where
-            the run stands, sets another learning rate than the run has.
+        ValueError: the optimizer has a parameter that ``params`` lacks, the scheduler is further than the JAX run,
+            ``value`` is missing, or the scheduler, stepped to where the run stands, sets another learning rate than
+            the run has.
 
     Exactness: bitwise: torch goes on with the bits with which it would have gone on.
     """
     names = parameter_names(optimizer, named_parameters)
     flat = [name for row in names for name in row]
+    if missing := [name for name in flat if name not in params]:
+        raise ValueError(
+            f"the optimizer has a parameter {missing[0]!r}, params have {', '.join(params)}: give to_torch the same "
+            "named_parameters that from_torch was given"
+        )
     found = torch_state(state, params, adapter_of(optimizer))
     started = found.pop("started", {})
     made: dict[str, Any] = optimizer.state_dict()

@@ -1,4 +1,4 @@
-"""Schedulers beside a ReduceLROnPlateau: what each does to a learning rate that only the run will know."""
+"""Schedulers beside a ReduceLROnPlateau: their operations on a learning rate that is known only during the run."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def operations_ahead(
     optimizer: "torch.optim.Optimizer", schedulers: Sequence[Any], done: int, steps: int
 ) -> tuple[list[list[Operations | None]], dict[Number, npt.NDArray[np.float64]]]:
-    """Step copies of schedulers with a learning rate that remembers what is done to it.
+    """Step copies of schedulers with a learning rate that records the operations on it.
 
     Args:
         optimizer: theirs.
-        schedulers: in the order of their steps; one at least watches a metric, and is passed over.
+        schedulers: in the order of their steps; one at least watches a metric, and is skipped.
         done: number of epochs so far.
         steps: how many steps to look ahead. Before and beyond, the learning rate is NaN.
 
@@ -31,7 +31,7 @@ def operations_ahead(
         numbers, float64 of shape ``(steps + 1, groups)``.
 
     Raises:
-        ValueError: a learning rate is a tensor in less than float64, or a scheduler looks at the learning rate.
+        ValueError: a learning rate is a tensor in less than float64, or a scheduler depends on the learning rate.
     """
     for index, group in enumerate(optimizer.param_groups):
         if str(getattr(group["lr"], "dtype", "torch.float64")) != "torch.float64":
@@ -47,7 +47,7 @@ def operations_ahead(
         for epoch in range(steps):
             try:
                 new = [_step(scheduler, groups) for scheduler in copies]
-            except Exception as error:  # torch's, or that it looked at the learning rate
+            except Exception as error:  # torch's, or that it depends on the learning rate
                 if epoch == 0:
                     raise ValueError(cannot_step(schedulers, groups, error)) from error
                 if isinstance(error, TypeError):

@@ -67,7 +67,7 @@ def test_this_machine_is_bitwise():
     assert str(found) == ("cpu: bitwise" if short else "cpu: rounding for a last axis of 16 or less; otherwise bitwise")
 
 
-def test_the_canary_sees_fusion_where_there_should_be_none(monkeypatch):
+def test_the_canary_finds_fusion_where_there_should_be_none(monkeypatch):
     monkeypatch.setattr(elementwise, "rounded", lambda x: x)
     found = funcsgd.exactness("cpu")
     assert not found.bitwise
@@ -75,7 +75,7 @@ def test_the_canary_sees_fusion_where_there_should_be_none(monkeypatch):
     assert "rounding for a rounded product and a sum" in str(found)
 
 
-def test_the_canary_sees_what_a_compiler_draws_into_a_product(monkeypatch):
+def test_the_canary_finds_what_a_compiler_draws_into_a_product(monkeypatch):
     monkeypatch.setattr(elementwise, "hidden", lambda y, beside, constant: rounded(y))
     found = funcsgd.exactness("cpu")
     assert (found.holds["a product and a sum"], found.holds["a broadcast array"]) == (True, False)
@@ -83,7 +83,7 @@ def test_the_canary_sees_what_a_compiler_draws_into_a_product(monkeypatch):
 
 
 @pytest.mark.thorough
-def test_the_canary_sees_missing_fusion():
+def test_the_canary_finds_missing_fusion():
     with jax.disable_jit():
         found = funcsgd.exactness("cpu")
     assert (found.bitwise, found.holds["a rounded product and a sum"]) == (False, True)
@@ -123,7 +123,7 @@ def test_parity_of_terms_that_are_products_in_the_same_program():
 
 
 def test_where_subnormals_part_from_torch():
-    """XLA's CPU backend takes subnormals for zeros of their sign; torch does so only when told to."""
+    """XLA's CPU backend takes subnormals for zeros of their sign; torch does so only if that is set."""
     x = np.float32([1e-40, -1e-40])
     theirs = torch.tensor(x).mul_(4.0).numpy()
     ours = np.asarray(jax.jit(lambda x: mul(x, 4.0))(x))

@@ -101,7 +101,7 @@ def test_a_whole_recipe_with_clipping_equals_torchs(x64, dtype):
 
 
 @pytest.mark.parametrize("average", [ema(0.9), ema(0.9, lerp=True), swa()])
-def test_a_step_at_a_time_sees_the_bits_that_apply_updates_makes(average):
+def test_a_step_at_a_time_averages_the_bits_that_apply_updates_makes(average):
     """The updates leave the program too, which is where the product could be rounded on its own."""
     start, gradients = problem(20, "float32", ((1001,), (3, 5)))
     tx = with_average(sgd(0.1, **OPTIONS), average)

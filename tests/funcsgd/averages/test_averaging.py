@@ -118,7 +118,7 @@ def test_equal_to_torch_over_a_thousand_updates(x64, case, dtype):
     assert differing(state.average, averaged.module.parameters()) == 0
 
 
-def test_a_decay_that_depends_on_n_is_asked_for_torchs_n(x64):
+def test_a_decay_that_depends_on_n_is_evaluated_at_torchs_n(x64):
     """Weights of 1/2, 2/3, ...: an equal average by another name, exact on these numbers."""
     state = feed(ema(lambda n: n / (n + 1.0)), jnp.array([3.0, 6.0, 12.0]))
     assert float(state.average) == pytest.approx(7.0, abs=7 * 3 * np.finfo(float).eps)
@@ -172,7 +172,7 @@ def test_a_product_in_the_same_program_is_rounded_before_it_is_averaged():
         assert (together == apart).all()
 
 
-def test_division_is_a_division_even_by_a_number_the_compiler_knows():
+def test_division_is_a_division_even_by_a_constant():
     x = jnp.asarray(np.random.default_rng(0).normal(size=1001), jnp.float32)
     average = swa()
     known = average.update(x, average.update(x, average.init(x)))  # three sets: the state is a constant of the program

@@ -60,7 +60,7 @@ def test_torch_double_backward_in_float64(network, x64):
     assert worst < 1e-12
 
 
-def test_the_torch_check_sees_a_wrong_direction(x64):
+def test_the_torch_check_finds_a_wrong_direction(x64):
     params, direction, x, y = drawn(logistic, 0)
     theirs = double_backward(logistic, params, direction, x, y)
     direction["b"] = direction["b"] * (1 + 1e-9)

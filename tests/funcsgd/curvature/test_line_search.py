@@ -276,7 +276,7 @@ def test_the_direction_is_what_the_stages_before_have_made(stage):
     assert quartic(params) < 0.1 * 1.0625
 
 
-def test_observation_changes_no_bit_and_sees_the_same():
+def test_observation_changes_no_bit_and_measures_the_same():
     start = jnp.array([1.0, 2.0])
     rate = 0.01
     observed = optax.chain(funcsgd.sgd(rate, momentum=0.9), observe_quadratic_step(rate))
@@ -483,7 +483,7 @@ def test_train_state_with_the_documented_subclass():
         TrainState.create(apply_fn=None, params=start, tx=tx).apply_gradients(grads=grads)
 
 
-def test_has_aux_steps_as_the_value_alone_and_says_so_where_it_is_missing():
+def test_has_aux_steps_as_the_value_alone_and_is_named_where_it_is_missing():
     start = jnp.array([1.0, -2.0])
 
     def with_aux(w):
@@ -534,7 +534,7 @@ def test_inside_a_partition_it_is_refused_and_behind_one_it_measures(rule):
 
     labels = {"w": "searched", "b": "plain"}
     parts = {"searched": optax.scale(-1.0), "plain": optax.scale(-0.5)}
-    with pytest.raises(ValueError, match=r"sees a part of the parameters only.*put it behind the optax\.partition"):
+    with pytest.raises(ValueError, match=r"receives a part of the parameters only.*put it behind the optax\.partition"):
         update(optax.partition({**parts, "searched": optax.chain(optax.scale(-1.0), rule())}, labels))
     moved = update(optax.chain(optax.partition(parts, labels), rule()))
     assert loss(optax.apply_updates(params, moved)) < loss(params) or rule is observe_quadratic_step

@@ -65,7 +65,7 @@ def test_the_averages_factor_is_exact_and_its_speed_is_not(x64):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("beta", [*(pytest.param(x, marks=pytest.mark.thorough) for x in (0.0, 0.5)), 0.9])
-def test_a_long_average_forgets_momentum(x64, beta):
+def test_a_long_average_cancels_momentum(x64, beta):
     model, gamma = nq.from_spectrum(np.array([0.1, 1.0]), c=2.0), 1 - 1e-6
     rule = nq.Rule(1.0, momentum=beta, ema_decay=gamma)
     assert np.allclose(nq.steady_state(model, rule, 8.0).variance, (1 - gamma) / 2 * 2.0 / 8.0 / model.h**2, rtol=1e-3)

@@ -31,7 +31,7 @@ every_rule = pytest.mark.parametrize("rule", RULES)
 some_flags = pytest.mark.parametrize("flags", one_in(2, SLICE), ids=name_of)
 
 
-def test_flags_of_the_slice_meet_every_value():
+def test_flags_of_the_slice_cover_every_value():
     assert [name_of(flags) for flags in SLICE] == [
         "plain",
         "weight_decay=0.1,amsgrad=True",
@@ -405,7 +405,7 @@ def test_torchs_messages_in_torchs_order(rule, wrong):
     assert str(ours_raised.value) == str(raised.value)
 
 
-def test_what_is_missing_or_unknown_is_said():
+def test_what_is_missing_or_unknown_is_named():
     with pytest.raises(ValueError, match="adamw needs the parameters"):
         funcsgd.adamw().update(jnp.ones(2), funcsgd.adamw().init(jnp.ones(2)))
     with pytest.raises(ValueError, match="no root is called 'mkl'"):

@@ -70,7 +70,7 @@ def built(theirs, options, root):
 
 
 @every_rule
-def test_the_database_knows_every_rule(theirs):
+def test_the_database_has_every_rule(theirs):
     for cases, least in ((CONFIGURATIONS, 5), (ERRORS, 7)):
         assert sum(case.values[0] is theirs for case in cases) >= least
 

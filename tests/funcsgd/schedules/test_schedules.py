@@ -98,7 +98,7 @@ def test_a_tracer_has_no_table():
         jax.jit(lambda gamma: ExponentialLR(0.1, gamma).table(3))(0.9)
 
 
-def test_an_array_of_hyperparameters_asks_for_vmap():
+def test_an_array_of_hyperparameters_needs_vmap():
     with pytest.raises(ValueError, match="vmap"):
         ExponentialLR(0.1, jnp.array([0.9, 0.8]))
 

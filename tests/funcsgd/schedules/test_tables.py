@@ -33,7 +33,7 @@ def check(config, learning_rate, n, sgd=None, **more):
         assert str(raised.value) == str(error), config
 
 
-def test_the_check_sees_an_ulp_a_sign_and_a_late_step():
+def test_the_check_finds_an_ulp_a_sign_and_a_late_step():
     scheduler = "StepLR", {"step_size": 3, "gamma": 0.5}
     check(scheduler, 0.1, 9)
     ours = to_ours(scheduler, 0.1).table(9)

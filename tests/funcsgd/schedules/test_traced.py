@@ -260,7 +260,7 @@ def test_a_cycle_in_a_nest_has_a_table_of_momenta():
         ChainedScheduler([CyclicLR(0.1, 1.0)]),
     ],
 )
-def test_where_torch_has_no_formula_a_call_says_to_tabulate(schedule):
+def test_where_torch_has_no_formula_a_call_raises_and_names_tabulate(schedule):
     with pytest.raises(NotImplementedError, match="tabulate"):
         schedule(3)
     assert tabulate(schedule, 4)(3) == np.float32(schedule.table(4)[3])

@@ -93,7 +93,7 @@ def test_one_answer_before_every_update(name):
         assert -updates[0] == said
 
 
-def test_what_is_not_in_the_state_is_not_told():
+def test_a_schedule_that_is_not_in_the_state_is_refused():
     tx = optax.inject_hyperparams(funcsgd.sgd)(learning_rate=SCHEDULE)
     with pytest.raises(ValueError, match=r"keeps the learning rate of the update before.* give the schedule to"):
         funcsgd.get_learning_rate(tx.init(jnp.ones(1)))

@@ -35,7 +35,7 @@ def test_two_steps_by_hand(options, expected):
 
 
 @pytest.mark.parametrize("zero", [0, 0.0, jnp.float32(0), lambda count: 0.0])
-def test_without_momentum_gradients_pass_and_the_buffer_rests(zero):
+def test_without_momentum_gradients_pass_and_the_buffer_is_unchanged(zero):
     g = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0])
     tx = funcsgd.add_momentum(zero)
     outs, state = outputs(tx, [g, -g], g)
@@ -51,7 +51,7 @@ def test_a_buffer_resumes_as_old_as_it_is():
     assert [float(out[0]) for out in outs] == [4.0, 100.0, 3.0]  # 0.5 * 4 + 1: the 100 never entered
 
 
-def test_a_late_leaf_starts_undamped_and_a_leaf_without_gradient_rests():
+def test_a_late_leaf_starts_undamped_and_a_leaf_without_gradient_is_unchanged():
     tx = funcsgd.add_momentum(0.5, dampening=0.5)
     one = jnp.array([1.0])
     gradients = [{"a": one, "b": None}, {"a": None, "b": one}, {"a": one, "b": one}]

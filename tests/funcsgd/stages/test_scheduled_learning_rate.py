@@ -103,7 +103,7 @@ def test_by_hand():
     assert our_rates(scale_by_schedulers(schedulers, 9), np.ones(3)).tolist() == [1.0, 0.5, 0.125, 1 / 32]
 
 
-def test_beyond_the_last_epoch_the_schedules_rest():
+def test_beyond_the_last_epoch_the_schedules_are_constant():
     schedulers = [ExponentialLR(1.0, gamma=0.5), ReduceLROnPlateau(1.0, factor=0.1, patience=2)]
     rates = our_rates(scale_by_schedulers(schedulers, 3), np.ones(4))
     assert rates.tolist() == [1.0, 0.5, 0.25, 0.25, 0.25 * 0.1]

@@ -66,7 +66,7 @@ def test_several_values_at_once_are_refused():
         funcsgd.add_weight_decay(jnp.ones(2))
 
 
-def test_the_parameters_are_asked_for():
+def test_the_parameters_are_required():
     with pytest.raises(ValueError, match=r"call tx\.update\(grads, state, params\)"):
         funcsgd.add_weight_decay(0.1).update(jnp.ones(1), optax.EmptyState())
 

@@ -116,7 +116,7 @@ def counting(params, batch, count):
     return ((params - batch) ** 2).mean(), count + 1
 
 
-def test_the_state_goes_where_it_is_asked_for():
+def test_the_state_goes_where_it_is_named():
     x = jnp.arange(5.0)
     seen = {"record": lambda step: (step.aux, step.model_state), "has_aux": True, "evaluate": lambda p, v, count: count}
 

@@ -122,7 +122,7 @@ X, W = np.arange(8, dtype=np.float32), jnp.array(1.0)
         (lambda: funcsgd.training.batch_order(8.0, 4), TypeError, r"samples must be an integer, but is 8\.0"),
         (lambda: funcsgd.training.batch_order(8, 4.0), TypeError, r"batch_size must be an integer, but is 4\.0"),
         (lambda: train_batches(mean, RULE, W, []), ValueError, "there was no batch"),
-        (lambda: train_batches(mean, RULE, W, batch), ValueError, "say how many updates"),
+        (lambda: train_batches(mean, RULE, W, batch), ValueError, "give updates"),
         (lambda: jax.jit(lambda w: train_batches(mean, RULE, w, [X]).params)(W), ValueError, "outside jit and vmap"),
         (
             lambda: jax.jit(lambda w: train(mean, RULE, w, X, epochs=2, until=bool).params)(W),

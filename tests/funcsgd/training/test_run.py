@@ -144,7 +144,7 @@ def test_drop_last():
     assert run.state.step == 2 * (N // BATCH)
 
 
-def test_plateau_is_told_each_epochs_metric_as_torchs_scheduler_is(x64):
+def test_plateau_receives_each_epochs_metric_as_torchs_scheduler_does(x64):
     epochs = 40
     rng = np.random.default_rng(0)
     data = rng.standard_normal((30, 4))
@@ -303,7 +303,7 @@ REFUSED = {
     "no batches": ({"batches": np.zeros((0, 2), int)}, r"has \(0, 2\)"),
     "floats": ({"batches": [[0.0, 1.0]]}, "must be integers"),
     "epochs that do not fit": ({"batches": np.zeros((2, 1, 2), int), "epochs": 3}, "hold 2 epochs, but epochs=3"),
-    "no epochs": ({"epochs": None}, "say how many epochs"),
+    "no epochs": ({"epochs": None}, "give epochs"),
     "zero epochs": ({"epochs": 0}, "at least 1, but is 0"),
     "arrays of unequal length": ({"data": {"x": np.ones(4), "y": np.ones(3)}}, r"\['x'\]: 4, \['y'\]: 3"),
     "a scalar among the data": ({"data": (np.ones(4), 1.0)}, r"\[1\]: a scalar"),

@@ -257,7 +257,7 @@ def test_index_batches_are_an_epoch():
             assert (row[len(batch) :] == -1).all()
 
 
-def test_index_batches_do_not_pad_unasked():
+def test_index_batches_do_not_pad_by_default():
     with pytest.raises(ValueError, match="the last batch is short"):
         DataLoader(range(5), 2).index_batches()
     assert DataLoader(range(5), 2, drop_last=True).index_batches().shape == (2, 2)
@@ -307,7 +307,7 @@ def test_other_refusals():
     assert list(DataLoader([])) == []
 
 
-def test_a_planted_fault_is_seen(monkeypatch):
+def test_a_planted_fault_is_found(monkeypatch):
     """The comparison can fail: a sampler that spares the last, unused permutation of a given generator is caught."""
     settings = random_settings(0) | {"kind": "random", "sampler_generator": "own", "num_samples": None}
     settings |= {"breaks": [None], "num_workers": 0}

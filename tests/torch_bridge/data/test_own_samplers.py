@@ -120,7 +120,7 @@ def test_five_hundred_loaders_resumed_at_every_batch():
         resume_everywhere(seed)
 
 
-def test_a_stream_that_nobody_can_see_is_refused():
+def test_a_stream_out_of_reach_is_refused():
     hidden = np.random.default_rng(0)
 
     class Hidden:
@@ -136,7 +136,7 @@ def test_a_stream_that_nobody_can_see_is_refused():
         data.DataLoader(np.arange(64), 4, sampler=Hidden()).resume(epoch.state())
 
 
-def test_draws_between_the_batches_are_seen():
+def test_draws_between_the_batches_are_found():
     class OneByOne:
         def __iter__(self):
             for _ in range(64):
@@ -175,7 +175,7 @@ class Remembering(Epochs):
         self.epoch = state["epoch"]
 
 
-def test_a_number_that_decides_the_order_is_asked_for_or_kept():
+def test_a_number_that_decides_the_order_is_required_or_kept():
     for kind in (Epochs, Remembering):
         loader = data.DataLoader(np.arange(20), 4, sampler=kind())
         loader.sampler.epoch = 3

@@ -28,7 +28,7 @@ def test_the_shipped_digits_are_those_of_scikit_learn(shipped):
     assert np.array_equal(y, labels)
 
 
-def test_the_golden_trace_is_small_and_says_where_it_is_from(shipped):
+def test_the_golden_trace_is_small_and_names_its_origin(shipped):
     assert golden.PATH.stat().st_size < 2_000_000
     assert shipped.static["versions"]["torch"].startswith("2.13.0")
     assert shipped.static["provenance"]["recorded_by"] == "python -m torch_bridge.demo.record_golden"
@@ -47,7 +47,7 @@ def test_the_port_agrees_with_torch(live):
     assert result.ok
     assert result.report.verdict == "same function"
     assert result.report.drives["update"].identical
-    assert len(result.report.asked) >= 3
+    assert len(result.report.loss_steps) >= 3
     assert (result.golden is not None) is live
     assert result.torch_accuracy > 0.85
     console = Console(width=100, file=io.StringIO())
@@ -71,7 +71,7 @@ def test_each_fault_is_found_at_its_step_and_phase(fault):
         assert (report.difference.step, report.difference.phase) == (planted.step, planted.phase), report
 
 
-def test_the_command_line_tells_by_its_exit_status(tmp_path):
+def test_the_exit_status_of_the_command_line(tmp_path):
     def demo(*options):
         return CliRunner().invoke(app, ["demo", *options])
 
@@ -103,7 +103,7 @@ def test_what_could_not_run_is_no_divergence(tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("torch_bridge.cli.run", fail)
+    monkeypatch.setattr("torch_bridge.cli.demo.run", fail)
     shown = CliRunner().invoke(app, ["demo", "--report", str(tmp_path / "r.json")])
     assert shown.exit_code == 2
     assert str(error) in shown.output

@@ -9,7 +9,7 @@ import pytest
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import DATA, loss_fn, recorded
+from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
 
@@ -27,17 +27,17 @@ def test_a_correct_port_is_the_same_function(trace, tmp_path):
     assert report.verdict == "same function"
     assert report.drives["update"].identical
     assert not report.drives["free"].identical
-    assert report.asked
+    assert report.loss_steps
     assert max(p.factor for p in report.precisions) < 16
     assert sentence(report) == str(report)
     assert "in float64 loss and gradients agree to" in str(report)
     write_json(report.to_dict(), tmp_path / "report.json")
 
 
-def test_the_rule_alone_is_bitwise_and_says_what_was_not_asked(trace):
+def test_the_rule_alone_is_bitwise_and_notes_what_was_not_compared(trace):
     report = torch_bridge.check(trace, SGD)
     assert report.verdict == "bitwise"
-    assert report.notes == ("Loss and gradient were not asked about: there is no loss_fn=.",)
+    assert report.notes == ("Loss and gradient were not compared: there is no loss_fn=.",)
 
 
 def late_fault(params, batch):
@@ -96,7 +96,7 @@ def test_batches_in_another_order_are_a_difference_of_data(trace):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
-def test_a_step_function_without_its_parameters_is_asked_at_the_first_step(trace, factor):
+def test_a_step_function_without_its_parameters_is_evaluated_at_the_first_step(trace, factor):
     start = {name: jnp.asarray(trace.initial[f"parameter/{name}"]) for name in trace.static["shapes"]}
 
     def step(params, batch):
@@ -105,7 +105,7 @@ def test_a_step_function_without_its_parameters_is_asked_at_the_first_step(trace
 
     report = torch_bridge.check(trace, step=step, state=start, data=DATA)
     assert report.verdict == ("same function" if factor == 1 else "different"), report
-    assert report.asked == (0,)
+    assert report.loss_steps == (0,)
 
 
 def step_function(*, factor=1.0, momentum=0.9, decay=1e-2, rate=0.1, late=False, jitted=False, hide=False):
@@ -130,11 +130,11 @@ def stepped(trace, **options):
 
 
 @pytest.mark.parametrize("jitted", [False, True])
-def test_a_step_function_is_asked_at_every_step_with_a_twin(trace, jitted):
+def test_a_step_function_is_evaluated_at_every_step_with_a_twin(trace, jitted):
     report = stepped(trace, jitted=jitted)
     assert report.verdict == "same function", report
-    assert report.asked == report.ruled == tuple(sorted(trace.twins))
-    assert len(report.asked) > 1
+    assert report.loss_steps == report.rule_steps == tuple(sorted(trace.twins))
+    assert len(report.loss_steps) > 1
     assert [note for note in report.notes if not note.startswith("Layers")] == []
 
 
@@ -154,11 +154,11 @@ def test_small_faults_of_a_step_function_are_found(trace, fault, step, phase):
 
 
 @pytest.mark.thorough
-def test_a_step_function_that_hides_its_buffers_is_told_what_was_not_asked(trace):
+def test_for_a_step_function_that_hides_its_buffers_the_report_notes_what_was_not_evaluated(trace):
     report = stepped(trace, hide=True)
-    assert (report.verdict, report.ruled) == ("same function", (0,))
+    assert (report.verdict, report.rule_steps) == ("same function", (0,))
     assert "reports no momentum" in report.notes[0]
-    assert report.asked == tuple(sorted(trace.twins))
+    assert report.loss_steps == tuple(sorted(trace.twins))
 
 
 @pytest.mark.parametrize(

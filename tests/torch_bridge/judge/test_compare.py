@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import torch_bridge
-from tests.torch_bridge.small_run import recorded
+from tests.support.small_run import recorded
 from torch_bridge.trace.builder import TraceBuilder
 
 

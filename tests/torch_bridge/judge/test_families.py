@@ -26,7 +26,7 @@ def clean(name, seed, precision="float32", steps=3, **options):
     trace, data = recorded(FAMILIES[name], seed, steps, precision=precision, **options)
     report = diagnosed(trace, data, PORTS[name](compute=COMPUTE[precision]))
     assert report.verdict in ("bitwise", "same function"), f"{name} {precision} seed {seed} {options}: {report}"
-    assert report.asked == tuple(range(steps))
+    assert report.loss_steps == tuple(range(steps))
     return report
 
 
@@ -125,7 +125,7 @@ IMPRECISE = [("convolutions", "bfloat16 layer"), ("lstm", "float16 layer")] + [
 
 
 @pytest.mark.parametrize("fault", ["float16 softmax", pytest.param("tf32", marks=pytest.mark.thorough)])
-def test_lost_precision_is_told(fault):
+def test_lost_precision_is_found(fault):
     report = imprecise("perceptron", fault)
     assert report.imprecision.factor > 100
     assert report.line
@@ -133,7 +133,7 @@ def test_lost_precision_is_told(fault):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "fault"), IMPRECISE)
-def test_every_lost_precision_is_told(name, fault):
+def test_every_lost_precision_is_found(name, fault):
     report = imprecise(name, fault)
     assert report.imprecision.factor > 100, report
     narrow = FAMILIES[name].imprecise[fault].get("narrow")
@@ -152,7 +152,7 @@ def imprecise(name, fault, **options):
 
 
 @pytest.mark.thorough
-def test_a_one_pass_variance_far_from_zero_is_told():
+def test_a_one_pass_variance_far_from_zero_is_found():
     report = imprecise("attention", "one-pass variance", offset=30.0)
     assert report.imprecision.phase == "forward"
     assert report.line
@@ -189,4 +189,4 @@ def test_plain_optax_is_judged_in_float64():
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
     report = torch_bridge.check(trace, tx, loss_fn=PORTS["perceptron"](), data=data)
     assert report.verdict == "same function", report
-    assert report.ruled
+    assert report.rule_steps

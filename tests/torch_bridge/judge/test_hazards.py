@@ -18,7 +18,7 @@ import torch_bridge
 from tests.support.ports import layers
 from tests.support.ports.common import parameters, to_jax
 from tests.support.ports.families import FAMILIES
-from tests.torch_bridge.small_run import DATA, loss_fn, recorded
+from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.hazards import Hazards
 from torch_bridge.render.json import write_json
 from torch_bridge.render.text import render_report

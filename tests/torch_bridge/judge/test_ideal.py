@@ -110,7 +110,7 @@ def test_a_decay_where_torch_has_none_is_a_column():
 
 
 @pytest.mark.parametrize("case", ["sgd", "adam"])
-def test_sizes_tell_how_much_rounding_of_the_inputs_arrives(case):
+def test_sizes_measure_how_much_rounding_of_the_inputs_arrives(case):
     side = Side(case, ("a", "b"))
     side.gradients["a"] = -0.01 * side.values["a"] + 1e-9  # all but cancelled by the decay
     decayed = side.ideal()["weight_decay"]["a"]

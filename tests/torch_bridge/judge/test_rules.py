@@ -10,7 +10,7 @@ import torch
 import funcsgd
 import torch_bridge
 from tests.support.ports.rules import RECIPES
-from tests.torch_bridge.small_run import recorded
+from tests.support.small_run import recorded
 
 CORRECT = ["momentum, decay", "nesterov, decay", "clip, momentum, decay", "cosine schedule", "warm-up"]
 
@@ -65,7 +65,7 @@ def test_what_holding_one_constant_explains_is_not_blamed_on_another():
     trace = run_of(recipe, zero_bias=True)
     report = torch_bridge.check(trace, recipe.optax())
     assert report.verdict == "same function", report
-    assert 1 in report.ruled
+    assert 1 in report.rule_steps
     for name, constants in recipe.wrong(1e-6).items():
         report = torch_bridge.check(trace, recipe.optax(constants))
         assert (report.verdict, report.difference.phase) == ("different", PHASES[name]), name
@@ -82,7 +82,7 @@ def test_wrong_constants_of_other_recipes(name):
         for constant, constants in recipe.wrong(10.0**exponent).items():
             report = torch_bridge.check(trace, recipe.optax(constants))
             assert report.verdict == "different", (name, constant, exponent)
-            assert report.difference.step <= report.ruled[0], constant  # the first step of which a bit differs
+            assert report.difference.step <= report.rule_steps[0], constant  # the first step of which a bit differs
             assert report.difference.step <= 1
 
 
@@ -144,7 +144,7 @@ def test_another_form_is_found_in_its_phase():
     assert torch_bridge.check(trace, undamped).verdict == "different"
 
 
-def test_clipping_that_the_recorder_was_not_told():
+def test_clipping_that_was_not_recorded():
     """Torch's clipped gradients are then known as float32 values: the limit is theirs, and a correct port is not
     accused."""
     torch.manual_seed(0)

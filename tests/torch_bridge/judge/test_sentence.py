@@ -10,7 +10,7 @@ from torch_bridge.judge.sentence import sentence
 
 
 def test_each_verdict_in_one_sentence():
-    same = Report("same function", 10, asked=(0, 1), precisions=(Precision("loss", "", 1e-7, 2e-7, 2.0),))
+    same = Report("same function", 10, loss_steps=(0, 1), precisions=(Precision("loss", "", 1e-7, 2e-7, 2.0),))
     assert sentence(same) == (
         "the same function: in float64 loss and gradients agree to 0e+00 at 2 steps; rounding error at most 2.0 times "
         "torch's (loss: JAX 2.0e-07, torch 1.0e-07)"

@@ -85,7 +85,7 @@ def test_what_an_import_does_not_bring_in():
         lambda g: g.rand(5, 1),
     ],
 )
-def test_the_comparison_with_torch_sees_faults(fault):
+def test_the_comparison_with_torch_finds_faults(fault):
     assert_same_draw(lambda: torch.rand(5), lambda g: g.rand(5), seeds=(0,))
     with pytest.raises(AssertionError):
         assert_same_draw(lambda: torch.rand(5), fault, seeds=(0,))

@@ -51,7 +51,7 @@ def test_dtypes(dtype):
 
 @pytest.mark.parametrize("words", [np.zeros, np.ones, lambda n: np.full(n, 2**32 - 1), lambda n: np.arange(n)[::-1]])
 @pytest.mark.parametrize("n", [2, 3, 50, LEAST_BLOCK + 50])
-def test_steps_that_all_meet(words, n):
+def test_steps_that_all_share_a_cell(words, n):
     words = words(n - 1).astype(np.uint32)
     np.testing.assert_array_equal(shuffled(words, n), shuffled_by_hand(words))
 

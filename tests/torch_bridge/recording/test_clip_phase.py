@@ -6,7 +6,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import make
+from tests.support.small_run import make
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_irregular_steps_of_a_scheduler_are_no_schedule(recwarn):
     (found,) = recipe_of(trace).groups[0].schedulers
     assert isinstance(found, Untranslated)
     assert "stepped after 2, 3, 6 steps of the optimizer, which are no regular intervals" in found.reason
-    assert [found.reason] == trace.static["unseen"] == [str(each.message) for each in recwarn]
+    assert [found.reason] == trace.static["not_recorded"] == [str(each.message) for each in recwarn]
 
 
 def test_a_scheduler_of_another_optimizer_is_not_taken():
@@ -155,7 +155,7 @@ def test_an_average():
 
 def test_gradients_that_are_changed_by_hand(recwarn):
     trace = run(before_step=lambda run: run[0].weight.grad.clamp_(-0.01, 0.01))
-    (sentence,) = trace.static["unseen"]
+    (sentence,) = trace.static["not_recorded"]
     assert "something other than torch's functions that clip changed gradients" in sentence
     assert abs(trace.steps["gradient/weight"]).max() <= 0.01
     assert len(recwarn) == 1

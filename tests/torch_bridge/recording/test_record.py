@@ -4,7 +4,7 @@ import torch
 
 import torch_bridge
 from tests.support.sampling import one_in
-from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded, train
+from tests.support.small_run import DATA, loss_fn, make, recorded, train
 from torch_bridge.translate.recipe_data import recorded_recipe
 
 OPTIONS = [
@@ -137,14 +137,14 @@ def test_bfloat16_runs_are_recorded():
     assert recorder.trace().steps["parameter/w"][0].astype(np.float32).tolist() == [0.5, 1.5]
 
 
-def test_static_part_says_what_ran():
+def test_static_part_names_what_ran():
     static = recorded().static
     assert static["versions"]["torch"] == torch.__version__
     assert static["recipe"]["groups"][0]["options"]["momentum"] == 0.9
     assert static["shapes"]["0.weight"] == [5, 6]
 
 
-def test_static_part_tells_the_recipe(tmp_path):
+def test_static_part_holds_the_recipe(tmp_path):
     model, optimizer, criterion, loader = make()
     schedulers = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.9**epoch),
@@ -183,7 +183,7 @@ def test_an_average_without_equivalent_is_recorded_all_the_same():
     assert trace.has("average/0.weight", trace.n_steps - 1)
 
 
-def test_a_metric_is_overheard_and_replayed():
+def test_a_metric_is_recorded_and_replayed():
     model, optimizer, criterion, loader = make()
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
     before = plateau.state_dict()

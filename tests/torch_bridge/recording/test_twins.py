@@ -376,7 +376,7 @@ NOT_IN_DOUBLE = {
 
 
 @pytest.mark.parametrize("name", NOT_IN_DOUBLE)
-def test_what_cannot_be_evaluated_in_double_is_said_once_and_the_run_goes_on(name):
+def test_what_cannot_be_evaluated_in_double_is_noted_once_and_the_run_goes_on(name):
     loss_of, sentence = NOT_IN_DOUBLE[name]
     with pytest.warns(UserWarning, match=sentence) as told:
         left, trace = run(perceptron, loss_of, Twins(first=STEPS))

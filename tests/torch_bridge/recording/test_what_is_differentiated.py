@@ -93,7 +93,7 @@ def test_two_optimizers_each_have_their_own_losses_and_twins():
         for step, twin in trace.twins.items():
             for key in (key for key in twin if key.startswith("gradient")):
                 np.testing.assert_allclose(trace.value(key, step), twin[key], rtol=1e-4, atol=1e-7)
-        assert "unseen" not in trace.static
+        assert "not_recorded" not in trace.static
     assert left == adversaries(False)[2]
 
 
@@ -174,7 +174,7 @@ def test_a_step_has_the_examples_it_used_and_the_loss_of_all(script):
     every = script.get("every", 1)
     parts = {} if every == 1 else {str(step): [4] * every for step in range(len(used))}
     assert trace.static.get("micro_batches", {}) == parts
-    assert "unseen" not in trace.static
+    assert "not_recorded" not in trace.static
     assert left == accumulate(watch=False, **script)[2]
 
 
@@ -182,7 +182,7 @@ def test_examples_that_cannot_be_matched_are_left_out_with_a_sentence():
     with pytest.warns(UserWarning, match="2 batches were drawn from the loader for a step of 1 forward passes"):
         trace, _, left = accumulate(ahead=True, given=lambda x: x + 0)
     assert "data" not in trace.steps
-    assert len(trace.static["unseen"]) == 1
+    assert len(trace.static["not_recorded"]) == 1
     assert left == accumulate(watch=False, ahead=True)[2]
 
 
@@ -279,7 +279,7 @@ def test_under_a_grad_scaler_everything_is_unscaled(fused, clip):
     for step, twin in trace.twins.items():
         np.testing.assert_allclose(twin["loss"], losses[step], rtol=1e-2)
         np.testing.assert_allclose(twin["gradient/0.weight"], gradients[step], rtol=2e-2, atol=1e-3)
-    assert "unseen" not in trace.static
+    assert "not_recorded" not in trace.static
     named = list(zip(("0.weight", "0.bias"), optimizer.param_groups[0]["params"], strict=True))
     fresh = torch.optim.SGD([parameter for _, parameter in named], lr=0.01, momentum=0.9)
     tx = torch_bridge.from_torch(fresh, named_parameters=named, clip={"max_norm": 0.1} if clip else None).tx
@@ -343,7 +343,7 @@ def test_frozen_and_thawed_and_rates_set_by_hand():
     assert trace.present["gradient/0.weight"].tolist() == [False, True, True]
     np.testing.assert_allclose(trace.steps["learning_rate/0"], [0.1, 0.05, 0.05], rtol=1e-7)
     assert ["gradient/0.weight" in twin for twin in trace.twins.values()] == [False, True, True]
-    assert "unseen" not in trace.static
+    assert "not_recorded" not in trace.static
 
 
 class MyLR(torch.optim.lr_scheduler.LRScheduler):
@@ -409,7 +409,7 @@ def test_what_fails_in_a_hook_never_reaches_the_training(broken, monkeypatch):
     recorder.close()
     trace = recorder.trace()
     assert trace.n_steps == 2
-    assert trace.static["unseen"][0].startswith("before_step could not be recorded at step 1")
+    assert trace.static["not_recorded"][0].startswith("before_step could not be recorded at step 1")
 
 
 @pytest.mark.filterwarnings("error")
@@ -419,7 +419,7 @@ def test_warnings_as_errors_do_not_end_the_training_either():
     with torch_bridge.record(model, optimizer) as recorder:
         model(torch.tensor([1, 1, 3])).sum().backward()
         optimizer.step()
-    assert len(recorder.trace().static["unseen"]) == 1
+    assert len(recorder.trace().static["not_recorded"]) == 1
 
 
 def test_what_is_recorded_can_be_copied_and_pickled():

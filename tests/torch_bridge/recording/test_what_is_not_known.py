@@ -85,7 +85,7 @@ def adam(model):
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-def test_a_scheduler_that_nobody_can_follow(make):
+def test_a_scheduler_that_cannot_be_followed(make):
     trace = same_runs(lambda model: (optimizer := make(model)[0], Odd(optimizer)))
     assert trace.steps["weight_decay_factor/0"].tolist() == [0.01 * step for step in range(8)]
     (untranslated,) = recorded_recipe(trace.static).untranslated
@@ -101,6 +101,18 @@ def test_a_rate_set_by_hand(make):
     trace = same_runs(make, set_rate)
     assert trace.steps["learning_rate/0"].tolist() == [0.1] * 3 + [0.03] * 5
     assert torch_bridge.compare(trace, torch_bridge.replay(trace, recorded_rule(trace), drive="update")).identical
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+@pytest.mark.filterwarnings("ignore:maximize")
+def test_a_flag_set_by_hand_is_said(make):
+    """The recipe has one rule for the run, which goes the other way from there on."""
+
+    def turn(step, model, optimizer):
+        optimizer.param_groups[0]["maximize"] = step >= 3
+
+    (said,) = same_runs(make, turn).static["not_recorded"]
+    assert said.startswith("maximize of group 0 was set to True before step 3: the recipe")
 
 
 def recorded_rule(trace):
@@ -168,7 +180,7 @@ def test_a_subclass_is_another_optimizer():
     assert trace.state == ("momentum_buffer",)
 
 
-def test_a_run_saved_and_loaded_says_the_same(tmp_path):
+def test_a_run_saved_and_loaded_is_the_same(tmp_path):
     trace = same_runs(lambda model: (Mine(model.parameters()), None))
     trace.save(tmp_path / "run.trace")
     again = torch_bridge.Trace.load(tmp_path / "run.trace")

@@ -7,7 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import DATA, loss_fn, make, recorded
+from tests.support.small_run import DATA, loss_fn, make, recorded
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 PHASES = {"loss", "gradient", "weight_decay", "momentum_buffer", "learning_rate", "parameter"}
@@ -87,7 +87,7 @@ def test_layouts_and_names_are_translated(trace):
         "one": {"kernel": np.zeros((6, 5), np.float32), "bias": np.zeros(5, np.float32)},
         "two": {"kernel": np.zeros((5, 3), np.float32), "bias": np.zeros(3, np.float32)},
     }
-    weights = torch_bridge.linear_weights(params, {"0": "one", "2": "two"})
+    weights = torch_bridge.map_weights(trace, params)
 
     def flax_like(p, batch):
         x, y = batch
@@ -184,7 +184,7 @@ def test_what_a_drive_lacks_is_named(trace, options, message):
         torch_bridge.replay(trace, **{"tx": SGD} | options)
 
 
-def test_a_trace_without_indices_asks_for_batches():
+def test_a_trace_without_indices_needs_batches():
     model, optimizer, criterion, loader = make()
     recorder = torch_bridge.record(model, optimizer, criterion=criterion)
     batches = []
@@ -194,7 +194,7 @@ def test_a_trace_without_indices_asks_for_batches():
         optimizer.step()
         batches.append((x.numpy(), y.numpy().astype(np.int32)))
     trace = recorder.trace()
-    with pytest.raises(ValueError, match="which examples a step saw"):
+    with pytest.raises(ValueError, match="does not hold the examples of each step"):
         torch_bridge.replay(trace, SGD, drive="free", loss_fn=loss_fn, data=DATA)
     report = torch_bridge.check(trace, SGD, loss_fn=loss_fn, data=lambda t, _: batches[t])
     assert report.verdict == "same function", report

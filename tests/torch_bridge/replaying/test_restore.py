@@ -7,7 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
-from tests.torch_bridge.small_run import make, recorded
+from tests.support.small_run import make, recorded
 
 
 def test_what_was_digested_comes_back_in_every_bit(tmp_path):
@@ -48,7 +48,7 @@ def test_another_rule_is_refused_by_the_digests():
         torch_bridge.restore(trace, funcsgd.sgd(0.1, momentum=0.9, weight_decay=2e-2))
 
 
-def test_one_flipped_bit_is_seen():
+def test_one_flipped_bit_is_found():
     trace = recorded(digest_every=100)
     digests = {key: rows.copy() for key, rows in trace.digests.items()}
     digests["parameter/2.weight"][3, 1] ^= np.uint64(1)

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 import funcsgd
 import torch_bridge
 from tests.support.sampling import one_in
-from tests.torch_bridge.small_run import make as make_run
-from tests.torch_bridge.small_run import train as train_run
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, WHOLE, Whole, bits, metric
+from tests.support.small_run import make as make_run
+from tests.support.small_run import train as train_run
+from tests.support.torch_recipes import SCHEDULERS, WHOLE, Whole, bits, metric
 from torch_bridge.cli import app
 
 RECIPES = [(name, None, None, False) for name in (None, *SCHEDULERS)] + WHOLE
@@ -45,11 +45,11 @@ def test_the_code_runs_and_is_the_recipe(x64, recipe):
     start = {key: p.detach().numpy().copy() for key, p in torch_side.parameters.items()}
     given = torch_side.optimizer, torch_side.scheduler, torch_side.average
     counts = {"steps_per_epoch": 2, "epochs": 12}
-    told = torch_bridge.explain(*given, **torch_side.told(), **counts)
-    tx, _, _ = torch_bridge.from_torch(*given, **torch_side.told(), **counts)
+    explanation = torch_bridge.explain(*given, **torch_side.arguments(), **counts)
+    tx, _, _ = torch_bridge.from_torch(*given, **torch_side.arguments(), **counts)
     gradients = [torch_side.step(number, 2) for number in range(20)]
     values = [metric(number // 2 - 1) for number in range(20)]
-    for source, scope in ((told.funcsgd, told.functions), ("", {"tx": tx})):
+    for source, scope in ((explanation.funcsgd, explanation.functions), ("", {"tx": tx})):
         rows, state = run_by_code(source, scope, start, gradients, values)
         assert {key: np.asarray(row[-1]).tobytes() for key, row in rows.items()} == bits(torch_side.parameters)
         if torch_side.average is not None:
@@ -62,26 +62,28 @@ def test_there_are_twenty_recipes():
 
 
 @pytest.mark.parametrize("recipe", one_in(3, RECIPES), ids=str)
-def test_the_optax_code_runs_too_and_differs_where_it_says_so(recipe):
+def test_the_optax_code_runs_too_and_differs_where_it_is_noted(recipe):
     torch_side = Whole(*recipe, torch.float32)
     start = {key: p.detach().numpy().copy() for key, p in torch_side.parameters.items()}
-    told = torch_bridge.explain(
-        torch_side.optimizer, torch_side.scheduler, torch_side.average, **torch_side.told(), epochs=30
+    explanation = torch_bridge.explain(
+        torch_side.optimizer, torch_side.scheduler, torch_side.average, **torch_side.arguments(), epochs=30
     )
-    assert "optax has no dampening: gradients enter the buffer in full, not by 0.9" in told.differences
-    assert told.funcsgd in str(told)
+    assert "optax has no dampening: gradients enter the buffer in full, not by 0.9" in explanation.differences
+    assert explanation.funcsgd in str(explanation)
     gradients = [torch_side.step(number, 1) for number in range(20)]
-    rows, _ = run_by_code(told.optax, told.functions, start, gradients, [metric(number - 1) for number in range(20)])
+    rows, _ = run_by_code(
+        explanation.optax, explanation.functions, start, gradients, [metric(number - 1) for number in range(20)]
+    )
     after = {key: np.asarray(row[-1]).tobytes() for key, row in rows.items()}
-    assert (after == bits(torch_side.parameters)) is not bool(told.differences)
+    assert (after == bits(torch_side.parameters)) is not bool(explanation.differences)
 
 
-def test_only_what_differs_is_said():
+def test_only_what_differs_is_noted():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.5)
-    told = torch_bridge.explain(optimizer)
-    assert told.funcsgd == "import funcsgd\n\ntx = funcsgd.sgd(0.5)\n"
-    assert told.optax == "import optax\n\ntx = optax.sgd(0.5)\n"
-    assert told.differences == ()
+    explanation = torch_bridge.explain(optimizer)
+    assert explanation.funcsgd == "import funcsgd\n\ntx = funcsgd.sgd(0.5)\n"
+    assert explanation.optax == "import optax\n\ntx = optax.sgd(0.5)\n"
+    assert explanation.differences == ()
     with pytest.raises(TypeError, match=r"torch\.optim\.rprop\.Rprop has no rule here, only torch\.optim\.sgd\.SGD"):
         torch_bridge.explain(torch.optim.Rprop([torch.nn.Parameter(torch.ones(2))]))
     with pytest.raises(ValueError, match="give epochs="):

@@ -3,7 +3,7 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 
 import torch_bridge
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, make, step_schedulers
+from tests.support.torch_recipes import SCHEDULERS, make, step_schedulers
 
 
 def rates(optimizer):

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 import torch_bridge
 
 FORMULA = "the learning rate follows a formula in float32, torch's a recurrence in float64: the last bits differ"
-FIRST = "optax looks at the first value that it is given, when no epoch is over yet"
+FIRST = "optax uses the first value that it is given, when no epoch is over yet"
 SCALE = "optax multiplies the finished update by a scale in its dtype, torch the learning rate in float64"
 
 
@@ -28,7 +28,7 @@ def scheduled(make, steps=24, values=(1.0,) * 24, steps_per_epoch=1, seen_by_opt
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=0.1)
     schedulers = make(optimizer)
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-    told = torch_bridge.explain(optimizer, schedulers, steps_per_epoch=steps_per_epoch, epochs=steps)
+    explanation = torch_bridge.explain(optimizer, schedulers, steps_per_epoch=steps_per_epoch, epochs=steps)
     theirs = []
     for number in range(steps):
         theirs.append(optimizer.param_groups[0]["lr"])
@@ -36,8 +36,8 @@ def scheduled(make, steps=24, values=(1.0,) * 24, steps_per_epoch=1, seen_by_opt
         if (number + 1) % steps_per_epoch == 0:
             for each in schedulers:
                 each.step(*[values[number]] * isinstance(each, lr_scheduler.ReduceLROnPlateau))
-    scope = dict(told.functions)
-    exec(told.optax, scope)
+    scope = dict(explanation.functions)
+    exec(explanation.optax, scope)
     tx = optax.with_extra_args_support(scope["tx"])
 
     def step(state, value):
@@ -46,7 +46,7 @@ def scheduled(make, steps=24, values=(1.0,) * 24, steps_per_epoch=1, seen_by_opt
 
     seen = values[:steps] if seen_by_optax is None else seen_by_optax
     _, ours = jax.lax.scan(step, tx.init(jnp.float32(0.0)), jnp.asarray(seen, float))
-    return told.differences, np.asarray(ours), np.float32(theirs)
+    return explanation.differences, np.asarray(ours), np.float32(theirs)
 
 
 def last_bits(ours, theirs):
@@ -96,7 +96,7 @@ CLAIMS = {
     ),
     "lambda": (
         lambda o: lr_scheduler.LambdaLR(o, lambda epoch: 0.93**epoch),
-        [FORMULA, "under jit the function meets a traced count and may not branch on it"], last_bits,
+        [FORMULA, "under jit the function receives a traced count and may not branch on it"], last_bits,
     ),
     "cyclic": (
         lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 7, cycle_momentum=False),
@@ -107,7 +107,7 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_what_is_said_of_schedules(name):
+def test_differences_of_schedules(name):
     make, sentences, check = CLAIMS[name]
     said, ours, theirs = scheduled(make)
     assert list(said) == sentences
@@ -135,7 +135,7 @@ def test_the_scale_rounds_where_torch_does_not():
 def test_a_mean_of_values_is_looked_at():
     values = [1.0, 5.0, 1.0, 3.0] * 6  # the mean falls, the last value rises
     said, ours, theirs = scheduled(plateau, values=values, steps_per_epoch=2)
-    assert "optax looks in the last update of an epoch, at the mean of the values that all of them gave" in said
+    assert "optax uses, in the last update of an epoch, the mean of the values given in all its updates" in said
     assert np.argmax(ours < 0.09) == 5  # the third epoch's mean is worse than the second's: in its last update
     assert np.argmax(theirs < 0.09) == 6
 
@@ -173,7 +173,7 @@ def test_the_scale_is_bounded_not_the_learning_rate():
 
 def test_what_optax_refuses_is_left_out():
     said, ours, theirs = scheduled(functools.partial(plateau, threshold=0.0))
-    assert said == ("optax.contrib.reduce_on_plateau refuses these values: the learning rate is not reduced",)
+    assert said == ("optax.contrib.reduce_on_plateau rejects these values: the learning rate is not reduced",)
     assert (ours == np.float32(0.1)).all()
     assert theirs.min() < 0.001
     with pytest.raises(ValueError, match="must be positive"):
@@ -189,8 +189,8 @@ def stepped(options, clip=None, frozen=False):
     """What is said of an optimizer, and the parameters after six steps of optax's code and of torch."""
     parameters = {"a": torch.nn.Parameter(X.clone()), "b": torch.nn.Parameter(torch.tensor([2.0, 1.0]), not frozen)}
     optimizer = torch.optim.SGD(list(parameters.items()), **{"lr": 0.1} | options)
-    told, scope = torch_bridge.explain(optimizer, clip=clip), {}
-    exec(told.optax, scope)
+    explanation, scope = torch_bridge.explain(optimizer, clip=clip), {}
+    exec(explanation.optax, scope)
     params = {key: jnp.asarray(p.detach().numpy()) for key, p in parameters.items()}
     state, generator = scope["tx"].init(params), torch.Generator().manual_seed(0)
 
@@ -207,7 +207,7 @@ def stepped(options, clip=None, frozen=False):
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters.values(), **clip)
         optimizer.step()
-    return told, params, {key: p.detach().numpy() for key, p in parameters.items()}
+    return explanation, params, {key: p.detach().numpy() for key, p in parameters.items()}
 
 
 FUSED = "optax.trace lets momentum * buffer be fused into the sum, where torch rounds it first"
@@ -227,33 +227,33 @@ RECIPROCAL = "optax.clip_by_global_norm divides by the norm, torch multiplies by
         ({}, {"max_norm": 0.5}, [RECIPROCAL], False),
         (
             {}, {"max_norm": 0.5, "norm_type": 1.0},
-            [RECIPROCAL, "optax knows the 2-norm, not norm_type=1.0"], True,
+            [RECIPROCAL, "optax has the 2-norm only, not norm_type=1.0"], True,
         ),
     ],
     ids=["plain", "maximize", "momentum", "dampening", "norm", "another norm"],
 )  # fmt: skip
-def test_what_is_said_of_the_rule(options, clip, sentences, far):
-    told, ours, theirs = stepped(options, clip)
-    assert list(told.differences) == sentences
+def test_differences_of_the_rule(options, clip, sentences, far):
+    explanation, ours, theirs = stepped(options, clip)
+    assert list(explanation.differences) == sentences
     assert np.array_equal(ours["a"], theirs["a"]) is not bool(sentences)
     assert np.allclose(ours["a"], theirs["a"], rtol=1e-4, atol=1e-5) is not far
 
 
 def test_cycled_momentum_is_lost():
     optimizer = torch.optim.SGD([torch.nn.Parameter(X.clone())], lr=0.1, momentum=0.9)
-    told = torch_bridge.explain(optimizer, lr_scheduler.OneCycleLR(optimizer, 0.1, 30), epochs=30)
-    assert "optax.sgd's momentum is a constant: the cycling of momentum is lost" in told.differences
-    assert "momentum=0.9)" in told.optax
+    explanation = torch_bridge.explain(optimizer, lr_scheduler.OneCycleLR(optimizer, 0.1, 30), epochs=30)
+    assert "optax.sgd's momentum is a constant: the cycling of momentum is lost" in explanation.differences
+    assert "momentum=0.9)" in explanation.optax
 
 
 def test_frozen_parameters_have_no_buffer():
-    told, ours, theirs = stepped({"momentum": 0.9}, frozen=True)
-    assert list(told.differences) == [
+    explanation, ours, theirs = stepped({"momentum": 0.9}, frozen=True)
+    assert list(explanation.differences) == [
         FUSED, "a frozen parameter has no momentum buffer in optax: once thawed, it starts anew"
     ]  # fmt: skip
     assert np.array_equal(ours["b"], theirs["b"])
     scope = {}
-    exec(told.optax, scope)
+    exec(explanation.optax, scope)
     params = {"a": jnp.ones(3), "b": jnp.ones(2)}
     assert [leaf.shape for leaf in jax.tree.leaves(scope["tx"].init(params))] == [(3,)]
 
@@ -277,14 +277,14 @@ ROUNDS = "optax.incremental_update lets a product be fused into the sum, where t
     ],
     ids=["equal", "ema", "ema by lerp", "weights of one's own"],
 )  # fmt: skip
-def test_what_is_said_of_averages(options, sentences, far):
+def test_differences_of_averages(options, sentences, far):
     model = torch.nn.ParameterDict({"a": torch.nn.Parameter(X.clone())})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     average = AveragedModel(model, **options)
-    told = torch_bridge.explain(optimizer, average=average, named_parameters=model.named_parameters())
-    assert list(told.differences) == sentences
+    explanation = torch_bridge.explain(optimizer, average=average, named_parameters=model.named_parameters())
+    assert list(explanation.differences) == sentences
     scope, ours, generator = {}, None, torch.Generator().manual_seed(0)
-    exec(told.optax, scope)
+    exec(explanation.optax, scope)
     follow = jax.jit(scope["follow"], static_argnums=2)
     for n in range(6):
         with torch.no_grad():

@@ -9,8 +9,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.testing._internal.common_optimizers import optim_db
 
 import torch_bridge
+from tests.support.torch_recipes import make, step
 from tests.support.torch_runs import differing_bits
-from tests.torch_bridge.translate.torch_recipes import make, step
 
 (SGD,) = [info for info in optim_db if info.optim_cls is torch.optim.SGD]
 EPOCHS = 60

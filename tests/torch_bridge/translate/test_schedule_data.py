@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.torch_bridge.translate.torch_recipes import SCHEDULERS, make
+from tests.support.torch_recipes import SCHEDULERS, make
 from torch_bridge.translate.lr_scheduler import turns_from_torch
 from torch_bridge.translate.schedule_data import UnknownFunction, scheduler_from_data, scheduler_to_data
 from torch_bridge.translate.scheduler_progress import as_list

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import (
 import funcsgd
 import torch_bridge
 from funcsgd import schedules
-from tests.torch_bridge.small_run import DATA, loss_fn, make
+from tests.support.small_run import DATA, loss_fn, make
 from torch_bridge.translate.swa_utils import average_to_torch
 
 AVERAGES = {

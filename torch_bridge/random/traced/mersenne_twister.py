@@ -13,7 +13,7 @@ from torch_bridge.random.mersenne_twister import SHIFT, WORDS, State
 
 
 class TracedState(NamedTuple):
-    """Where a stream stands, as arrays.
+    """The state of a stream, as arrays.
 
     Attributes:
         key: uint32, shape ``(624,)``: the twister's words.

@@ -15,7 +15,7 @@ def draw_permutation(state: TracedState, n: int) -> tuple[jax.Array, TracedState
     """Draw a permutation of ``0 .. n - 1``; see `torch_bridge.random.draw_permutation`.
 
     All the swaps at once: what a step carries was brought to its cell by the last earlier step that aimed there, and
-    so on back in time. Steps that share a cell are told apart from the last to the first, a round for each; doubling
+    so on back in time. Steps that share a cell are separated from the last to the first, a round for each; doubling
     jumps find the chains' ends. About 25 rounds and 6 jumps for a million.
 
     Args:
@@ -40,11 +40,11 @@ def draw_permutation(state: TracedState, n: int) -> tuple[jax.Array, TracedState
     targets = steps.at[:-1].add((words % left).astype(jnp.int32))
 
     moves = targets != steps  # a step that aims at itself moves nothing
-    nobody = jnp.full(n, -1, jnp.int32)
+    none = jnp.full(n, -1, jnp.int32)
 
     def latest(among: jax.Array) -> jax.Array:
         """For each cell, the last of some steps that aimed at it, or -1."""
-        return nobody.at[jnp.where(among, targets, n)].max(steps, mode="drop")
+        return none.at[jnp.where(among, targets, n)].max(steps, mode="drop")
 
     def earlier(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         previous, later, left = carry
@@ -55,7 +55,7 @@ def draw_permutation(state: TracedState, n: int) -> tuple[jax.Array, TracedState
 
     last = latest(moves)
     overtaken = moves & (last[targets] != steps)
-    previous, _, _ = lax.while_loop(lambda carry: jnp.any(carry[2]), earlier, (nobody, last, overtaken))
+    previous, _, _ = lax.while_loop(lambda carry: jnp.any(carry[2]), earlier, (none, last, overtaken))
     brought_by = jnp.where(last >= 0, last, steps)
 
     def jump(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

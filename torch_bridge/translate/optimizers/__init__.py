@@ -1,4 +1,4 @@
-"""torch's optimizers, an adapter for each, under torch's file names: all that this package knows of a single one."""
+"""torch's optimizers, an adapter for each, under torch's file names: all of this package that is specific to one."""
 
 from torch_bridge.translate.optimizers.adapter import Adapter as Adapter
 from torch_bridge.translate.optimizers.adapter import Nearest as Nearest
@@ -9,4 +9,5 @@ from torch_bridge.translate.optimizers.adapter import with_numbers as with_numbe
 from torch_bridge.translate.optimizers.registry import adapter_named as adapter_named
 from torch_bridge.translate.optimizers.registry import adapter_of as adapter_of
 from torch_bridge.translate.optimizers.registry import register as register
+from torch_bridge.translate.optimizers.registry import registered as registered
 from torch_bridge.translate.optimizers.registry import rule_of as rule_of

@@ -20,21 +20,21 @@ OPTAX_FIELDS = {"mu": "exp_avg", "nu": "exp_avg_sq", "nu_max": "max_exp_avg_sq"}
 
 def nearest_rule(function: str, options: Mapping[str, Any], *more: str) -> tuple[str, list[str]]:
     """Return source of a call of ``optax.adam`` or its kin, and how the result differs."""
-    said = ["optax computes the bias corrections in float32, torch in float64"]
+    notes = ["optax computes the bias corrections in float32, torch in float64"]
     betas = [0.9 if isinstance(beta, str) else beta for beta in options["betas"]]
     if any(isinstance(beta, str) for beta in options["betas"]):
-        said.append(f"the betas of optax.{function} are constants: the cycling of beta1 is lost")
+        notes.append(f"the betas of optax.{function} are constants: the cycling of beta1 is lost")
     if options["amsgrad"]:
-        said.append("optax.amsgrad keeps the largest corrected average of squares, torch the largest uncorrected one")
+        notes.append("optax.amsgrad keeps the largest corrected average of squares, torch the largest uncorrected one")
     arguments = [str(options["lr"])]
     arguments += [f"{key}={value!r}" for key, value, default in zip(("b1", "b2", "eps"), (*betas, options["eps"]),
                   (0.9, 0.999, 1e-8), strict=True) if value != default]  # fmt: skip
-    return f"optax.{function}({', '.join([*arguments, *more])})", said
+    return f"optax.{function}({', '.join([*arguments, *more])})", notes
 
 
 def _nearest(options: Mapping[str, Any]) -> Nearest:
-    source, said = nearest_rule("amsgrad" if options["amsgrad"] else "adam", options)
-    return Nearest(nearest_stages(options), source, tuple(said))
+    source, notes = nearest_rule("amsgrad" if options["amsgrad"] else "adam", options)
+    return Nearest(nearest_stages(options), source, tuple(notes))
 
 
 ADAM = Adapter(
@@ -49,4 +49,6 @@ ADAM = Adapter(
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
     in_double=True,
+    fixed={"decoupled_weight_decay": False},
+    otherwise="torch.optim.adamw.AdamW",
 )

@@ -25,11 +25,11 @@ def _decayed_parameter(
 def _nearest(options: Mapping[str, Any]) -> Nearest:
     before = ("optax.scale(-1.0)",) if options["maximize"] else ()
     if options["amsgrad"]:
-        source, said = nearest_rule("amsgrad", options)
-        return Nearest(before, source, (*said, "optax has no decoupled weight decay beside amsgrad: it is lost"))
-    source, said = nearest_rule("adamw", options, f"weight_decay={options['weight_decay']!r}")
-    said.append("optax adds the decay to the step, torch decays the parameter first, in a rounding of its own")
-    return Nearest(before, source, tuple(said))
+        source, notes = nearest_rule("amsgrad", options)
+        return Nearest(before, source, (*notes, "optax has no decoupled weight decay beside amsgrad: it is lost"))
+    source, notes = nearest_rule("adamw", options, f"weight_decay={options['weight_decay']!r}")
+    notes.append("optax adds the decay to the step, torch decays the parameter first, in a rounding of its own")
+    return Nearest(before, source, tuple(notes))
 
 
 ADAMW = Adapter(
@@ -44,4 +44,6 @@ ADAMW = Adapter(
     optax_fields=OPTAX_FIELDS,
     takes_root=True,
     in_double=True,
+    fixed={"decoupled_weight_decay": True},
+    otherwise="torch.optim.adam.Adam",
 )

@@ -1,4 +1,4 @@
-"""What there is to know of one of torch's optimizers: its numbers, its state, its rule in JAX."""
+"""The description of one of torch's optimizers: its numbers, its state, its rule in JAX."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,12 +93,15 @@ class Adapter:
             that is only recorded.
         shown: what the optimizer is about to compute of a gradient without keeping it, by quantity: from a parameter
             group, a parameter and its gradient.
-        nearest: what a port from memory would write in plain optax: from options, in which a string stands for source
+        nearest: the plain optax code that a port from memory would have: from options, in which a string is source
             of a scheduled one. None where there is nothing of the kind.
         optax_fields: fields of optax's states that hold what a key of `state` does: ``{"trace": "momentum_buffer"}``.
         takes_root: the rule takes torch's square root, see `torch_bridge.torch_root`.
-        in_double: torch calculates with its numbers in Python's floats before they meet an array, so that one in a
-            tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
+        in_double: torch calculates with its numbers in Python's floats before they are combined with an array, so that
+            one in a tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
+        fixed: options of torch's that have one value in this arithmetic, and make another of it otherwise.
+        otherwise: the class that has the arithmetic of the other values; the adapter of that one is taken where every
+            group has them.
     """
 
     torch_class: str
@@ -112,6 +115,8 @@ class Adapter:
     optax_fields: Mapping[str, str] = field(default_factory=dict)
     takes_root: bool = False
     in_double: bool = False
+    fixed: Mapping[str, bool] = field(default_factory=dict)
+    otherwise: str = ""
 
     @property
     def name(self) -> str:
@@ -119,7 +124,13 @@ class Adapter:
         return self.torch_class.rpartition(".")[2]
 
     def narrow(self, group: Mapping[str, Any]) -> str:
-        """Say which of a group's numbers makes another arithmetic of the rule, see `in_double`; empty if none does."""
+        """Say what in a group makes another arithmetic of the rule, see `in_double` and `fixed`; empty if nothing."""
+        for option, value in self.fixed.items():
+            if self.differs(group):
+                return (
+                    f"{option} is {not value} in one parameter group and {value} in another, or was changed since: the "
+                    "groups of an optimizer follow one rule here, so give the two kinds an optimizer each"
+                )
         for number in self.numbers if self.in_double else ():
             dtype = str(getattr(number.of(group) if number.option in group else None, "dtype", "torch.float64"))
             if dtype != "torch.float64":
@@ -130,8 +141,12 @@ class Adapter:
                 )
         return ""
 
+    def differs(self, group: Mapping[str, Any]) -> bool:
+        """Return whether a group has an option at another value than this arithmetic, see `fixed`."""
+        return any(bool(group.get(option, value)) != value for option, value in self.fixed.items())
+
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a torch parameter group says of the arithmetic, as plain numbers; a tensor keeps its value."""
+        """Return the options of a torch parameter group that enter the arithmetic, as plain numbers."""
         found: dict[str, Any] = {}
         for number in self.numbers:
             if number.option in group:

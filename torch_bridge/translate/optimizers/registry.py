@@ -19,12 +19,17 @@ _RATE = Number("learning_rate", "lr")
 
 
 def register(adapter: Adapter) -> None:
-    """Make an optimizer known: recording, replaying, translating and explaining take it from then on.
+    """Register an optimizer's adapter: recording, replaying, translating and explaining use it from then on.
 
     Args:
-        adapter: of a class of your own, say; it takes the place of an earlier one of the same class.
+        adapter: such as one of a class of your own; it replaces an earlier one of the same class.
     """
     _ADAPTERS[adapter.torch_class] = adapter
+
+
+def registered() -> tuple[str, ...]:
+    """Return the classes of torch's optimizers that have an adapter."""
+    return tuple(_ADAPTERS)
 
 
 def class_of(optimizer: "torch.optim.Optimizer") -> str:
@@ -35,13 +40,18 @@ def class_of(optimizer: "torch.optim.Optimizer") -> str:
 def adapter_of(optimizer: "torch.optim.Optimizer") -> Adapter:
     """Return the adapter of an optimizer; of an unknown class one that records what tensors its state holds.
 
+    It is that of the arithmetic: an option may turn one class into another, see `Adapter.otherwise`.
+
     Raises:
         TypeError: it is no optimizer.
     """
     groups: list[Mapping[str, Any]] | None = getattr(optimizer, "param_groups", None)
     if groups is None:
         raise TypeError(f"an optimizer has param_groups, but {type(optimizer).__name__} has none")
-    return adapter_named(class_of(optimizer), has_rate=all("lr" in group for group in groups))
+    adapter = adapter_named(class_of(optimizer), has_rate=all("lr" in group for group in groups))
+    if groups and all(map(adapter.differs, groups)):
+        return adapter_named(adapter.otherwise)
+    return adapter
 
 
 def adapter_named(torch_class: str, state: Iterable[str] = (), *, has_rate: bool = True) -> Adapter:

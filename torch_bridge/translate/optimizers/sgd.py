@@ -11,17 +11,17 @@ from torch_bridge.translate.optimizers.weight_decay import FACTOR, decayed_gradi
 def _nearest(options: Mapping[str, Any]) -> Nearest:
     momentum = options["momentum"]
     cycled = isinstance(momentum, str)
-    said: list[str] = []
+    notes: list[str] = []
     source = f"optax.sgd({options['lr']}"
     if cycled or momentum != 0:
         source += f", momentum={0.9 if cycled else momentum}"
-        said.append("optax.trace lets momentum * buffer be fused into the sum, where torch rounds it first")
+        notes.append("optax.trace lets momentum * buffer be fused into the sum, where torch rounds it first")
     source += ", nesterov=True)" if options["nesterov"] else ")"
     if options["dampening"] != 0 and momentum != 0:
-        said.append(f"optax has no dampening: gradients enter the buffer in full, not by {1 - options['dampening']:g}")
+        notes.append(f"optax has no dampening: gradients enter the buffer in full, not by {1 - options['dampening']:g}")
     if cycled:
-        said.append("optax.sgd's momentum is a constant: the cycling of momentum is lost")
-    return Nearest(nearest_stages(options), source, tuple(said))
+        notes.append("optax.sgd's momentum is a constant: the cycling of momentum is lost")
+    return Nearest(nearest_stages(options), source, tuple(notes))
 
 
 SGD = Adapter(

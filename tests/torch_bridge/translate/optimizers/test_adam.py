@@ -118,20 +118,20 @@ def test_the_other_weight_decay_is_found():
 
 
 @every_kind
-def test_the_explanation_runs_and_says_what_differs(kind):
+def test_the_explanation_runs_and_names_what_differs(kind):
     trace = run_of(kind, scheduled=True)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
     optimizer = KINDS[kind](model.parameters(), **OPTIONS)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, 20)
-    told = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=20)
-    assert f"the betas of optax.{kind} are constants: the cycling of beta1 is lost" in told.differences
-    assert f"optax.{kind}(" in told.optax
-    namespace = dict(told.functions)
-    exec(told.funcsgd, namespace)
+    explanation = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=20)
+    assert f"the betas of optax.{kind} are constants: the cycling of beta1 is lost" in explanation.differences
+    assert f"optax.{kind}(" in explanation.optax
+    namespace = dict(explanation.functions)
+    exec(explanation.funcsgd, namespace)
     assert torch_bridge.compare(trace, torch_bridge.replay(trace, namespace["tx"], drive="update")).identical
-    namespace = dict(told.functions)
-    exec(told.optax, namespace)
+    namespace = dict(explanation.functions)
+    exec(explanation.optax, namespace)
     replayed = torch_bridge.replay(trace, namespace["tx"], drive="update")
     np.testing.assert_allclose(
         replayed.value("parameter/0.bias", 0), trace.value("parameter/0.bias", 0), rtol=1e-3, atol=1e-6
@@ -162,3 +162,44 @@ def test_a_tensor_of_a_narrower_dtype_is_refused_and_recorded_with_a_sentence():
     assert recorder.trace().static["recipe"]["arithmetic"]["untranslated"] == "Adam"
     optimizer.param_groups[0]["lr"] = torch.tensor(0.1, dtype=torch.float64)
     torch_bridge.from_torch(optimizer)
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_the_flag_that_makes_one_the_other(decoupled):
+    """torch keeps the kind of the decay in the groups: ``Adam(decoupled_weight_decay=True)`` is AdamW's arithmetic."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 5)
+    optimizer = (torch.optim.Adam if decoupled else torch.optim.AdamW)(model.parameters(), lr=0.1, weight_decay=0.1)
+    for group in optimizer.param_groups:
+        group["decoupled_weight_decay"] = decoupled
+    tx = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters()).tx
+    with torch_bridge.record(model, optimizer, twins=False) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(7, 6)).square().mean().backward()
+            optimizer.step()
+    trace = recorder.trace()
+    assert torch_bridge.compare(trace, torch_bridge.replay(trace, tx, drive="update")).identical
+    assert torch_bridge.compare(trace, torch_bridge.restore(trace)).identical
+    assert f"funcsgd.{'adamw' if decoupled else 'adam'}(" in torch_bridge.explain(optimizer).funcsgd
+
+
+def test_both_kinds_of_decay_in_one_optimizer_are_refused():
+    model = torch.nn.Linear(6, 5)
+    optimizer = torch.optim.Adam([{"params": [model.weight]}, {"params": [model.bias]}])
+    optimizer.param_groups[0]["decoupled_weight_decay"] = True
+    for refused in (torch_bridge.from_torch, torch_bridge.explain):
+        with pytest.raises(ValueError, match=r"decoupled_weight_decay is True in one parameter group and False in"):
+            refused(optimizer)
+
+
+def test_float64_in_32_bit_mode_is_refused_and_names_must_be_the_same():
+    """JAX would narrow the parameters in silence, and torch would go on from narrowed ones."""
+    model = torch.nn.Linear(6, 5, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"parameter '0' is float64, which JAX makes float32 .*jax_enable_x64"):
+        torch_bridge.from_torch(torch.optim.Adam(model.parameters()))
+    model = torch.nn.Linear(6, 5)
+    optimizer = torch.optim.Adam(model.parameters())
+    _, params, state = torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
+    with pytest.raises(ValueError, match=r"a parameter '0', params have weight, bias: .* named_parameters"):
+        torch_bridge.to_torch(params, state, optimizer)

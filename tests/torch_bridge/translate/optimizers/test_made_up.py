@@ -103,15 +103,15 @@ def test_moves_to_jax_and_back(x64):
 
 def test_explain_runs():
     model, optimizer, scheduler = make()
-    told = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=6)
-    assert "from tests.support.made_up.rule import lion" in told.funcsgd
-    assert "optax.lion(" in told.optax
-    namespace = dict(told.functions)
-    exec(told.funcsgd, namespace)
+    explanation = torch_bridge.explain(optimizer, scheduler, named_parameters=model.named_parameters(), epochs=6)
+    assert "from tests.support.made_up.rule import lion" in explanation.funcsgd
+    assert "optax.lion(" in explanation.optax
+    namespace = dict(explanation.functions)
+    exec(explanation.funcsgd, namespace)
     trace = recorded()
     assert torch_bridge.compare(trace, torch_bridge.replay(trace, namespace["tx"], drive="update")).identical
     header = json.loads(json.dumps(dict(trace.static)))
-    assert torch_bridge.explain(recorded_recipe(header), epochs=6).funcsgd == told.funcsgd
+    assert torch_bridge.explain(recorded_recipe(header), epochs=6).funcsgd == explanation.funcsgd
 
 
 def test_without_its_adapter_it_is_recorded_and_refused_by_name():

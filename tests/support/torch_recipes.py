@@ -132,7 +132,7 @@ class Whole:
         self.clip = CLIPPINGS[clip] if clip else None
         self.parameters["b"].requires_grad_(not frozen)
 
-    def told(self):
+    def arguments(self):
         """What from_torch and explain are given."""
         return {"clip": self.clip, "named_parameters": list(self.model.named_parameters())}
 

@@ -1,0 +1,129 @@
+"""The commands that compare: exit statuses 0 the same, 1 different, 2 could not compare; text or JSON."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import funcsgd
+import torch_bridge
+from tests.support import small_port
+from tests.support.small_run import recorded
+from torch_bridge.cli import app
+
+PORT = str(Path(small_port.__file__))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("traces")
+    trace = recorded()
+    trace.save(folder / "run.trace")
+    for name, decay in (("same", 1e-2), ("other", 2e-2)):
+        tx = funcsgd.sgd(0.1, 0.9, weight_decay=decay)
+        torch_bridge.replay(trace, tx, drive="update").save(folder / f"{name}.trace")
+    return folder
+
+
+def invoked(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_check_of_a_port_in_a_file_and_in_a_module(folder):
+    status, text, _ = invoked("check", folder / "run.trace", PORT)
+    assert status == 0
+    assert "the same function" in text
+    status, text, _ = invoked("check", folder / "run.trace", "tests.support.small_port:wrong", "--json")
+    assert status == 1
+    report = json.loads(text)
+    assert (report["verdict"], report["difference"]["phase"]) == ("different", "weight_decay")
+
+
+def test_check_writes_its_report(folder, tmp_path):
+    assert invoked("check", folder / "run.trace", f"{PORT}:wrong", "--report", tmp_path / "report.json")[0] == 1
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is False
+
+
+def test_diff(folder):
+    status, text, _ = invoked("diff", folder / "run.trace", folder / "same.trace")
+    assert status == 0
+    assert "identical in every bit" in text
+    status, text, _ = invoked("diff", folder / "run.trace", folder / "other.trace", "--json")
+    assert status == 1
+    assert json.loads(text)["first"]["phase"] == "weight_decay"
+
+
+def test_show(folder):
+    status, text, _ = invoked("show", folder / "run.trace")
+    assert status == 0
+    for words in ("torch.optim.sgd.SGD", "momentum=0.9", "momentum_buffer"):
+        assert words in text
+    data = json.loads(invoked("show", folder / "run.trace", "--json")[1])
+    assert data["steps"] == 6
+    assert [row["arrays"] for row in data["quantities"] if row["phase"] == "gradient"] == [4]
+
+
+def test_map(folder):
+    status, text, _ = invoked("map", folder / "run.trace", f"{PORT}:dense")
+    assert status == 0
+    assert "first/kernel" in text
+    rows = json.loads(invoked("map", folder / "run.trace", f"{PORT}:dense", "--json")[1])
+    assert {row["leaf"]: row["tensors"] for row in rows}["second/bias"] == ["2.bias"]
+
+
+def test_port_writes_a_script_that_is_completed_and_checked(folder, tmp_path):
+    script = tmp_path / "port.py"
+    assert invoked("port", folder / "run.trace", "-o", script)[0] == 0
+    assert "'0.weight' (5, 6)" in script.read_text()
+    assert "'1' 'Tanh'" in script.read_text() or "'0' 'Linear'" in script.read_text()
+    status, _, complaint = invoked("port", folder / "run.trace", "-o", script)
+    assert (status, "is there already" in complaint) == (2, True)
+    source = script.read_text().replace("import jax\n", "import jax\nfrom tests.support import small_run\n", 1)
+    first, second = "raise NotImplementedError\n", "return small_run.loss_fn(params, batch)\n"
+    source = source.replace(first, second, 1).replace(first, "return small_run.DATA\n", 1)
+    script.write_text(source)
+    assert invoked("check", folder / "run.trace", script)[0] == 0
+    namespace = {"__name__": "port"}
+    exec(compile(source, str(script), "exec"), namespace)
+    trace = torch_bridge.Trace.load(folder / "run.trace")
+    _, losses = namespace["train"](trace)
+    assert losses == pytest.approx(trace.steps["loss"].tolist(), rel=1e-4)
+
+
+def test_a_name_in_a_trace_is_no_code(folder, tmp_path):
+    trace = torch_bridge.Trace.load(folder / "run.trace")
+    evil = "w\nraise SystemExit('executed')"
+    static = {**trace.static, "shapes": {evil: [1]}, "modules": {evil: evil}}
+    dataclasses.replace(trace, static=static).save(tmp_path / "evil.trace")
+    assert invoked("port", tmp_path / "evil.trace", "-o", tmp_path / "port.py")[0] == 0
+    exec(compile((tmp_path / "port.py").read_text(), "port.py", "exec"), {"__name__": "port"})
+
+
+def test_explain_as_json(folder):
+    data = json.loads(invoked("explain", folder / "run.trace", "--json")[1])
+    assert data["funcsgd"].startswith("import funcsgd")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("check", "run.trace", "absent.py"), "there is no file absent.py"),
+        (("check", "run.trace", f"{PORT}:absent"), "has no function 'absent'"),
+        (("check", "run.trace", "no.such.module:port"), "No module named|there is no module"),
+        (("check", "run.trace", f"{PORT}:nothing"), "returned a NoneType: a port is a dict of keywords"),
+        (("check", "run.trace", f"{PORT}:dense"), "unexpected keyword argument 'params'"),
+        (("map", "run.trace", PORT), "gives no params"),
+        (("diff", "run.trace", "absent.trace"), "absent.trace"),
+        (("show", "absent.trace"), "absent.trace"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_answered_is_said_with_status_2(folder, arguments, says):
+    paths = [folder / name if name.endswith(".trace") else name for name in arguments]
+    status, _, complaint = invoked(*paths)
+    assert status == 2
+    assert re.search(says, complaint), complaint

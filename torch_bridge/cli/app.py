@@ -1,0 +1,68 @@
+"""The command line's frame: ``torch-bridge``, its version, and what every command does the same way."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+
+from torch_bridge.render.json import plain
+from torch_bridge.trace.trace import Trace
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+TraceFile = Annotated[Path, typer.Argument(help="A trace: of torch_bridge.record, a replay or a JaxRecorder.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"torch-bridge {version('funcsgd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def torch_bridge(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Say whether a JAX port of a PyTorch run is identical, the same function, imprecise or different, and where."""
+
+
+def leave(reason: str) -> NoReturn:
+    """End with exit status 2: the command could not be carried out."""
+    typer.echo(f"torch-bridge: {reason}", err=True)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn what prevents an answer into a sentence and exit status 2; status 1 is for a finding alone."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, ImportError, OSError, RuntimeError) as error:
+        leave(str(error) or type(error).__name__)
+
+
+def load(path: Path) -> Trace:
+    """Read a trace."""
+    with answering():
+        return Trace.load(path)
+
+
+def show(result: RenderableType, data: Any, as_json: bool) -> None:
+    """Print a result as text or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(plain(data), indent=2, allow_nan=False))
+    else:
+        Console().print(result, soft_wrap=True)

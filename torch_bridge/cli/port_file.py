@@ -1,0 +1,80 @@
+"""A JAX port from a Python file or a module, for the commands that need one."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torch_bridge.trace.trace import Trace
+
+PortName = Annotated[
+    str,
+    typer.Argument(
+        help="A Python file, or module:function. The function (in a file it is called port) takes the trace, or "
+        "nothing, and returns a dict of keywords for torch_bridge.check: tx, loss_fn, data, weights, ..."
+    ),
+]
+
+
+def load_port(name: str, trace: Trace) -> dict[str, Any]:
+    """Return the keywords for `torch_bridge.check` that a port gives.
+
+    Args:
+        name: ``"port.py"``, ``"port.py:function"`` or ``"package.module:function"``.
+        trace: what the function is called with, if it takes an argument.
+
+    Raises:
+        ValueError: there is no such file, module or function, or it returns something else.
+    """
+    made = _call(_function(name), trace)
+    if not isinstance(made, dict) or not all(isinstance(key, str) for key in made):
+        raise ValueError(
+            f"{name} returned a {type(made).__name__}: a port is a dict of keywords for torch_bridge.check, such as "
+            "{'tx': tx, 'loss_fn': loss_fn, 'data': (x, y)}"
+        )
+    return made
+
+
+def _function(name: str) -> Callable[..., Any]:
+    where, _, attribute = name.partition(":")
+    module = _file(Path(where)) if where.endswith(".py") else _module(where)
+    function = getattr(module, attribute or "port", None)
+    if not callable(function):
+        raise ValueError(
+            f"{where} has no function {attribute or 'port'!r}: define one that returns the port, or name it, "
+            f"{where}:function"
+        )
+    found: Callable[..., Any] = function
+    return found
+
+
+def _file(path: Path) -> Any:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # of a .py file there is one
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # what it imports may lie beside it
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _module(name: str) -> Any:
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(f"there is no module {name}: give a file, port.py, or module:function") from error
+
+
+def _call(function: Callable[..., Any], trace: Trace) -> Any:
+    return function(trace) if inspect.signature(function).parameters else function()

@@ -1,0 +1,130 @@
+"""A JAX training loop of the user's own -> Trace."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from funcsgd.averages import AverageState, averaged_params
+from torch_bridge.replaying.layout import Layout, jax_header
+from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.trace import Trace
+from torch_bridge.translate.optimizers import adapter_named, registered
+from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
+from torch_bridge.weights import Weights, same_weights
+
+
+class JaxRecorder:
+    """Records a loop that calls it once after each update; `torch_bridge.compare` takes its trace like a replay's.
+
+    The loop may be anything that has parameters, gradients and an optax state at hand: a jitted step, flax's
+    ``nnx.Optimizer`` or ``TrainState``, equinox; here, or on another machine.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        opt_state: optax.OptState | None = None,
+        *,
+        like: Trace | str,
+        weights: Weights | None = None,
+        digest_every: int | None = None,
+    ) -> None:
+        """Begin a trace.
+
+        Args:
+            params: the parameters before the first step; any pytree.
+            opt_state: the optimizer's state before it.
+            like: the recorded PyTorch run; or, where that is on another machine, the class of its optimizer, such as
+                ``"torch.optim.adam.Adam"``, by which states and quantities are named.
+            weights: how ``params`` lie to torch's, see `map_weights`; None takes a flat dict by torch's names.
+            digest_every: None keeps every tensor. A number k keeps 128-bit digests and every k-th tensor, see `record`.
+        """
+        header = dict(like.static) if isinstance(like, Trace) else _header_of(like)
+        if weights is None and not isinstance(params, Mapping):
+            raise ValueError(
+                f"params is a {type(params).__name__}, whose leaves have no names of torch's: give weights=, see "
+                "torch_bridge.map_weights"
+            )
+        self._layout = Layout(weights or same_weights(params), header)
+        self._builder = TraceBuilder(jax_header(header), digest_every=digest_every, in_full=("data", "gradient"))
+        self._builder.initial = self._layout.named(self._held(params, opt_state))
+
+    def step(
+        self,
+        *,
+        params: Any,
+        grads: Any = None,
+        loss: Any = None,
+        opt_state: optax.OptState | None = None,
+        indices: Any = None,
+        learning_rate: Any = None,
+    ) -> None:
+        """Record one update.
+
+        Args:
+            params: the parameters after it.
+            grads: the gradients that it was given, a tree like ``params``.
+            loss: the loss that was differentiated, a scalar.
+            opt_state: the state after it.
+            indices: which examples it used, integers of shape ``(batch,)``.
+            learning_rate: the one that it took, a scalar, or a list of one for each parameter group; a state shows the
+                one of the next update.
+
+        Raises:
+            ValueError: a tree does not have the structure of the parameters.
+        """
+        observed = self._held(params, opt_state)
+        if grads is not None:
+            observed["gradient"] = grads
+        if loss is not None:
+            observed["loss"] = loss
+        if learning_rate is not None:
+            observed["learning_rate"] = learning_rate
+        values = self._layout.named(jax.device_get(observed))
+        if indices is not None:
+            values["data"] = np.asarray(indices, np.int64)
+        self._builder.append(values)
+
+    def trace(self) -> Trace:
+        """Return the trace of the steps so far.
+
+        Raises:
+            ValueError: no step was recorded yet.
+        """
+        if self._builder.n_steps == 0:
+            raise ValueError("nothing was recorded: call recorder.step(params=..., ...) after each update")
+        return self._builder.build()
+
+    def save(self, path: str | os.PathLike[str]) -> Trace:
+        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it."""
+        trace = self.trace()
+        trace.save(path)
+        return trace
+
+    def _held(self, params: Any, opt_state: optax.OptState | None) -> dict[str, Any]:
+        held: dict[str, Any] = {"parameter": params}
+        if opt_state is not None:
+            adapter = self._layout.observed.adapter
+            held |= torch_state(opt_state, params, adapter) | hyperparameters(opt_state, adapter)
+            if nodes_of(opt_state, AverageState):
+                held["average"] = averaged_params(opt_state, params)
+        return held
+
+
+def _header_of(torch_class: str) -> dict[str, Any]:
+    adapter = adapter_named(torch_class)
+    if adapter.rule is None:
+        raise ValueError(
+            f"like={torch_class!r} is no optimizer with an adapter here: give the recorded trace, or one of "
+            f"{', '.join(registered())}"
+        )
+    return {
+        "recipe": {"optimizer": torch_class},
+        "quantities": list(adapter.quantities),
+        "numbers": [number.quantity for number in adapter.numbers],
+        "state": list(adapter.state),
+    }

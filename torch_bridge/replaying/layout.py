@@ -1,0 +1,103 @@
+"""What the JAX side of a run holds, under torch's names and in torch's layout, and back."""
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from torch_bridge.replaying.steps import observed_of
+from torch_bridge.trace.trace import Array, Step, in_phase
+from torch_bridge.translate.states import with_averages, with_torch_state
+from torch_bridge.weights import Weights
+
+_WHOLE = ("loss", "data")  # quantities of the whole step
+_SCALARS = ("step", "started")  # one number for each parameter
+
+
+def jax_header(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the header of a JAX run that is to be compared with the run of ``header``."""
+    return {
+        "side": "jax",
+        **{key: header[key] for key in ("quantities", "numbers", "state") if key in header},
+        "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
+        "platform": {"machine": platform.machine(), "backend": jax.default_backend()},
+    }
+
+
+class Layout:
+    """Moves quantities between a JAX run and its trace.
+
+    Attributes:
+        weights: how parameters lie.
+        observed: what there is to look for.
+    """
+
+    def __init__(self, weights: Weights, header: Mapping[str, Any]) -> None:
+        """Prepare for the run with this header, ``trace.static``."""
+        self.weights, self.observed = weights, observed_of(header)
+        self._numbers = tuple(header.get("numbers", ("learning_rate",)))
+
+    def named(self, observed: Mapping[str, Any]) -> dict[str, Array]:
+        """Flatten what a step observed: ``phase/name`` -> array in torch's layout."""
+        values: dict[str, Array] = {}
+        trees = {phase: value for phase, value in observed.items() if phase not in (*self._numbers, *_WHOLE)}
+        named = {phase: self._in_torchs(phase, tree, observed) for phase, tree in trees.items()}
+        started, state = named.pop("started", {}), self.observed.state
+        for phase, value in observed.items():
+            if phase in self._numbers:
+                numbers = value if isinstance(value, list | tuple) else [value]
+                values |= {f"{phase}/{i}": np.asarray(number) for i, number in enumerate(numbers)}
+            elif phase in _WHOLE:
+                values[phase] = np.asarray(value)
+            else:
+                for name, array in named.get(phase, {}).items():
+                    absent = name not in named.get("gradient", {name}) and phase not in ("parameter", "average")
+                    if not absent and (phase not in state or bool(started.get(name, True))):
+                        values[f"{phase}/{name}"] = array
+        return values
+
+    def _in_torchs(self, phase: str, tree: Any, observed: Mapping[str, Any]) -> dict[str, Array]:
+        """A tree by torch's names, in torch's layout; of the scalars beside each parameter one value each."""
+        if phase not in _SCALARS:
+            return self.weights.to_torch(tree)
+        # Scalars have no layout to be moved by: each is spread over its parameter, moved, and taken up again.
+        structure: Any = jax.tree.structure(observed["parameter"])
+        leaves = jax.tree.leaves(observed["parameter"])
+        spread = [
+            None if scalar is None else np.broadcast_to(np.asarray(scalar), np.shape(leaf))
+            for scalar, leaf in zip(structure.flatten_up_to(tree), leaves, strict=True)
+        ]
+        moved = self.weights.to_torch(jax.tree.unflatten(structure, spread))
+        return {name: np.asarray(np.min(array)) for name, array in moved.items() if array.size}
+
+    def with_torchs(self, opt_state: optax.OptState, params: Any, before: Step) -> optax.OptState:
+        """Return a state with what torch's optimizer held before a step, and torch's averages.
+
+        Args:
+            opt_state: any optax state.
+            params: torch's parameters before the step, on the JAX side.
+            before: torch's state before it, see `Trace.before`.
+        """
+        values = {
+            key: self.weights.to_jax(in_phase(before, key), partial=True)
+            for key in self.observed.adapter.state
+            if key not in _SCALARS
+        }
+        if "step" in self.observed.adapter.state:
+            steps = {
+                name: np.broadcast_to(step, np.shape(before[f"parameter/{name}"]))
+                for name, step in in_phase(before, "step").items()
+            }
+            spread = self.weights.to_jax(steps, partial=True)
+            values["step"] = jax.tree.map(
+                lambda leaf: None if leaf is None else np.ravel(leaf)[:1].sum(),
+                spread,
+                is_leaf=lambda leaf: leaf is None,
+            )
+        opt_state = with_torch_state(opt_state, params, self.observed.adapter, values)
+        if averages := in_phase(before, "average"):
+            opt_state = with_averages(opt_state, self.weights.to_jax(averages))
+        return opt_state
