@@ -23,8 +23,8 @@ LAYERS = {
         ("recording", "replaying"),
         ("judge",),
         ("render",),
-        ("demo",),
-        ("cli", "__init__"),
+        ("demo", "parity"),
+        ("cli", "pytest_plugin", "__init__"),
     ),
 }
 """Parts of a package, a module or a folder each, from the bottom up: a part imports from itself and from below."""

@@ -1,5 +1,6 @@
 """torch stays out unless it is used."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -11,16 +12,39 @@ import funcsgd
 import torch_bridge
 
 LAZY = ("torch", "flax", "sklearn")
+HEAVY = (*LAZY, "jax", "numpy")
 
 
-def imported(statement):
-    """Which of the lazy packages a fresh interpreter holds after a statement."""
-    program = f"import sys\n{statement}\nprint(*[name for name in {LAZY!r} if name in sys.modules])"
+def imported(statement, packages=LAZY):
+    """Which of the packages a fresh interpreter holds after a statement."""
+    program = f"import sys\n{statement}\nprint(*[name for name in {packages!r} if name in sys.modules])"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_importing_leaves_torch_out():
-    assert imported("import funcsgd, torch_bridge, torch_bridge.cli, torch_bridge.demo") == []
+    everything = "from torch_bridge import *\nimport funcsgd, torch_bridge.cli, torch_bridge.demo"
+    assert imported(everything) == []
+
+
+def test_the_pytest_plugin_is_there_without_jax():
+    assert imported("import torch_bridge, torch_bridge.pytest_plugin", HEAVY) == []
+
+
+def test_a_type_checker_and_the_interpreter_see_the_same_names():
+    tree = ast.parse(Path(torch_bridge.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {
+        alias.asname: node.module if node.module != "torch_bridge" else f"torch_bridge.{alias.name}"
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == torch_bridge._HOMES
+
+
+def test_a_misspelt_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'torch_bridge' has no attribute 'chekc'"):
+        torch_bridge.chekc  # noqa: B018 - it is the access that raises
+    assert set(torch_bridge.__all__) <= set(dir(torch_bridge))
 
 
 @pytest.mark.parametrize("package", [funcsgd, torch_bridge])

@@ -93,6 +93,7 @@ def check(
     elif step is not None:
         programs = programs_of_step(step)
         port.twins(diagnosis, programs)
+        port.own_gradients(diagnosis)
         port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")

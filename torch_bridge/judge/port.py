@@ -14,6 +14,7 @@ from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.hazards import hazards_of
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.numbers import scalar_differences
+from torch_bridge.judge.own_gradients import own_gradients_difference
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
@@ -168,6 +169,17 @@ class Port:
         judge = StepRuleJudge(self.trace, self.step, self._weights())
         for t in steps if self.rule_steps is None else self.rule_steps:
             found.rules += judge.judge(t, self.states[t], self._batch(t))
+
+    def own_gradients(self, found: Diagnosis) -> None:
+        """Where a step function's rule was evaluated at its first step alone, run torch's on the port's gradients."""
+        if {finding.step for finding in found.rules} - {0} or self.trace.n_steps == 1:
+            return
+        try:
+            difference = own_gradients_difference(self.trace, found.runs["free"])
+        except (TypeError, ValueError) as error:
+            found.notes.append(f"The rule of the step function was not compared after its first step: {error}")
+            return
+        found.others += [difference] if difference is not None else []
 
     def _loss_steps(self) -> list[int]:
         """The steps at which loss and gradient are evaluated; a step function's first one is always among them."""

@@ -81,3 +81,57 @@ def test_a_number_that_an_earlier_quantity_shows_to_be_torchs_is_not_blamed():
     report = torch_bridge.check(trace, optax.amsgrad(0.01))
     assert (report.verdict, report.difference.phase) == ("different", "max_exp_avg_sq")
     assert report.difference.constants == {}
+
+
+X = [torch.randn(7, 6, generator=torch.Generator().manual_seed(t)).numpy() for t in range(6)]
+
+
+def loss_fn(params, x):
+    hidden = jnp.tanh(x @ params["0.weight"].T + params["0.bias"])
+    return ((hidden @ params["2.weight"].T + params["2.bias"]) ** 2).mean()
+
+
+def run_on_x(make):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
+    optimizer = make(model.parameters())
+    with torch_bridge.record(model, optimizer) as recorder:
+        for x in X:
+            optimizer.zero_grad()
+            (model(torch.tensor(x)) ** 2).mean().backward()
+            optimizer.step()
+    return recorder.trace()
+
+
+def checked(trace, tx):
+    """A step function that reports nothing of its optimizer's state."""
+
+    def step(state, x):
+        params, opt_state = state
+        loss, gradient = jax.value_and_grad(loss_fn)(params, x)
+        updates, opt_state = tx.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, opt_state), {"loss": loss, "gradient": gradient, "parameter": params}
+
+    start = {name: jnp.asarray(trace.initial[f"parameter/{name}"]) for name in trace.static["shapes"]}
+    return torch_bridge.check(trace, step=step, state=(start, tx.init(start)), data=lambda t, indices: X[t])
+
+
+def in_float32(rate, b2=0.999):
+    """Adam whose bias correction is computed in float32."""
+    return optax.chain(optax.scale_by_adam(b2=b2), optax.scale(-rate))
+
+
+def test_a_step_function_that_hides_its_state_is_compared_on_its_own_gradients():
+    trace = run_on_x(adam)
+    for tx in (own_adam(0.01), in_float32(0.01)):
+        report = checked(trace, tx)
+        assert report.ok, report
+    for tx in (own_adam(0.01, b2=0.99), own_adam(0.01, b1=0.8), own_adam(0.01, eps=1e-4), in_float32(0.01, b2=0.998)):
+        report = checked(trace, tx)
+        assert (report.verdict, report.difference.phase) == ("different", "parameter"), report
+        assert report.difference.step <= 1
+    trace = run_on_x(sgd)
+    assert checked(trace, optax.sgd(0.05, momentum=0.9)).ok
+    report = checked(trace, optax.sgd(0.05, momentum=0.899))
+    assert (report.verdict, report.difference.step) == ("different", 1)
