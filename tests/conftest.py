@@ -6,6 +6,7 @@ import sys
 import jax
 import pytest
 
+collect_ignore_glob = ["support/scripts/*"]  # to import one is to run it
 pytest_plugins = ["pytester"]  # of pytest itself, for the plugin's tests
 
 

@@ -80,6 +80,13 @@ class BackwardPasses:
         """The number of passes that count so far."""
         return len(self._losses)
 
+    def is_changed(self) -> bool:
+        """Return True if something changed gradients since the last pass; a GradScaler's work does not count."""
+        return self._scale is None and any(
+            parameter.grad is not gradient or (gradient is not None and gradient._version != version)
+            for parameter, gradient, version in self._standing
+        )
+
     def take(self) -> Array | None:
         """Return the loss that was differentiated since the last step, None if none was recorded, and begin anew.
 

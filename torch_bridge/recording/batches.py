@@ -1,5 +1,6 @@
 """Which examples each step used: the loader's batches, matched with what the model was given."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch_bridge.trace.trace import Array
 if TYPE_CHECKING:
     import torch
 
+_MOMENTS = itertools.count()
 _REMEMBERED = 8  # batches whose tensors are kept: a look-ahead loop holds two, a prefetcher a few
 
 
@@ -34,6 +36,8 @@ class Batches:
     Attributes:
         epoch_began: whether an iteration of the loader began since this was last set to False.
         latest: the batch that the loader gave last.
+        moment: when it did so, greater than those of earlier batches of any loader.
+        reason: why there are no indices, in a sentence, once that is so.
     """
 
     def __init__(self, loader: "torch.utils.data.DataLoader[Any]", fail: Callable[[str], None]) -> None:
@@ -45,6 +49,8 @@ class Batches:
         """
         self.epoch_began = False
         self.latest: Any = None
+        self.moment = -1
+        self.reason: str | None = None
         self._fail = fail
         self._recent: list[_Batch] = []
         self._used: list[_Batch] = []
@@ -56,10 +62,31 @@ class Batches:
         if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
             self._lose("the loader has in_order=False: its batches come in the order of arrival")
 
+    def rest(self) -> None:
+        """Keep nothing of what is heard from now on."""
+        self._lost, self._recent, self.latest = True, [], None
+
     def close(self) -> None:
         """Remove the hooks."""
         while self._undo:
             self._undo.pop()()
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether the model was given tensors of this loader since the last step."""
+        return bool(self._used)
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether the loader gave batches that no step has used."""
+        return any(not batch.taken for batch in self._recent)
+
+    def skip(self) -> None:
+        """Hear that a step is over that used another loader."""
+        self._used, self._calls, self._passed = [], 0, ([], 0, 0)
+        self._recent = self._recent[-1:]
+        for batch in self._recent:
+            batch.taken = True
 
     def called(self, given: Any, part: bool = False) -> None:
         """Note the arguments of a call of the model, or a part of it, in nested containers."""
@@ -109,8 +136,8 @@ class Batches:
 
     def _lose(self, reason: str) -> None:
         self._lost = True
-        remedy = "use recorder.log(indices=...) in place of loader="
-        self._fail(f"{reason}; so the trace has no indices from here on: {remedy}")
+        self.reason = f"{reason}; so the trace has no indices from here on"
+        self._fail(self.reason)
 
     def _match(self, is_own: Callable[[Any], bool]) -> _Batch | None:
         found = [batch for batch in reversed(self._recent) if any(is_own(tensor) for tensor in batch.tensors)]
@@ -123,7 +150,7 @@ class Batches:
             batch.taken = True
 
     def _gave(self, batch: Any, queue: deque[Any]) -> None:
-        self.latest = batch
+        self.latest, self.moment = batch, next(_MOMENTS)
         if self._lost or not queue:
             return
         try:
@@ -170,11 +197,15 @@ class Batches:
         kind, batches = type(loader), self
 
         def iterate(self: Any) -> Any:
-            queue: deque[Any] = deque()
-            batches._began(queue)
-            return batches._followed(kind.__iter__(self), queue)
+            return batches.iterated(lambda: kind.__iter__(self))
 
         return with_methods(loader, {"__iter__": iterate})
+
+    def iterated(self, begin: Callable[[], Any]) -> Any:
+        """Begin an iteration of the loader, and return its iterator, which is followed."""
+        queue: deque[Any] = deque()
+        self._began(queue)
+        return self._followed(begin(), queue)
 
     def _followed(self, iterator: Any, queue: deque[Any]) -> Any:
         """Follow an iteration, through a class of its own or, where that is impossible, a generator around it."""

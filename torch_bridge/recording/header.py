@@ -4,7 +4,7 @@ import contextlib
 import platform
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from torch_bridge.recording.optimizer_view import OptimizerView
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array
-from torch_bridge.translate.recipe import Recipe
+from torch_bridge.translate.recipe import Recipe, Scheduler
 from torch_bridge.translate.recipe_data import recipe_to_data
 
 
@@ -25,12 +25,13 @@ class Header:
             once as a warning.
     """
 
-    def __init__(self, view: OptimizerView, recipe: Recipe) -> None:
+    def __init__(self, view: OptimizerView, recipe: Recipe, tell: Callable[[str], None] | None = None) -> None:
         """Describe a run at its beginning.
 
         Args:
             view: of its optimizer.
             recipe: what it trains with.
+            tell: takes each sentence on what could not be seen; None gives warnings.
         """
         import torch
 
@@ -46,6 +47,7 @@ class Header:
             "numbers": [number.quantity for number in view.adapter.numbers],
         }
         self._recipe = recipe
+        self._tell = tell or warn
         self._changed: set[tuple[int, str]] = set()
         self.describe(view)
 
@@ -59,6 +61,20 @@ class Header:
         self.describe_state(view)
         self.data["shapes"] = {name: list(p.shape) for _, name, p in view.parameters()}
         self.data["dtypes"] = {name: str(p.dtype).removeprefix("torch.") for _, name, p in view.parameters()}
+
+    def amend(self, schedulers: Sequence[Sequence[Scheduler]] | None = None, **parts: Any) -> None:
+        """Put into the recipe what was found during the run.
+
+        Args:
+            schedulers: of each group; None leaves them as they are.
+            parts: fields of `Recipe`.
+        """
+        groups = self._recipe.groups
+        if schedulers is not None:
+            rows = [*map(tuple, schedulers), *((),) * len(groups)]
+            groups = tuple(replace(group, schedulers=row) for group, row in zip(groups, rows, strict=False))
+        self._recipe = replace(self._recipe, groups=groups, **parts)
+        self.data["recipe"] = recipe_to_data(self._recipe)
 
     def describe_state(self, view: OptimizerView) -> None:
         """Note what the optimizer is known to compute and to hold by now."""
@@ -98,7 +114,7 @@ class Header:
         notes = self.data.setdefault("not_recorded", [])
         if sentence not in notes:
             notes.append(sentence)
-            warn(sentence)
+            self._tell(sentence)
 
 
 def warn(sentence: str) -> None:

@@ -39,6 +39,22 @@ class Patch:
         """Whether torch's function is replaced at present."""
         return self._own is not None
 
+    def listeners(self) -> list[Callable[..., Any]]:
+        """Return who listens."""
+        return [listener for reference in self._listeners if (listener := reference()) is not None]
+
+    def with_new(self, known: list[Callable[..., Any]], call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call under way, heard also by those who began to listen during it.
+
+        Args:
+            known: who listened at its beginning.
+            call: as a listener was given it.
+        """
+        for listener in self.listeners():
+            if listener not in known:
+                call = functools.partial(_around, listener, call)
+        return call
+
     def add_listener(self, listener: Callable[..., Any]) -> Callable[[], None]:
         """Add a listener; call what is returned to remove it."""
         # A recorder that is dropped without being closed gives torch its functions back as well.
@@ -113,16 +129,79 @@ def _grad_scaler() -> Any:
     return torch.amp.GradScaler
 
 
+def _clip_grad() -> Any:
+    import torch.nn.utils.clip_grad
+
+    return torch.nn.utils.clip_grad
+
+
+def _utils() -> Any:
+    import torch
+
+    return torch.nn.utils
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _averaged_model() -> Any:
+    from torch.optim.swa_utils import AveragedModel
+
+    return AveragedModel
+
+
+def _optimizer() -> Any:
+    import torch
+
+    return torch.optim.Optimizer
+
+
+def _loader() -> Any:
+    import torch
+
+    return torch.utils.data.DataLoader
+
+
 BACKWARD = Patch(_autograd, "backward")  # Tensor.backward goes through it
 GRAD = Patch(_autograd, "grad")
 CUSTOM_FUNCTION = Patch(lambda: _autograd().Function, "apply")
 SCALE = Patch(_grad_scaler, "scale")
 UNSCALE = Patch(_grad_scaler, "unscale_")
 SCALER_STEP = Patch(_grad_scaler, "step")
+TOTAL_NORM = Patch(_clip_grad, "_get_total_norm")  # clip_grad_norm_ is these two, by whatever name a script has it
+CLIP_NORM = Patch(_clip_grad, "_clip_grads_with_norm_")
+CLIP_VALUE = Patch(_utils, "clip_grad_value_")
+UPDATE_AVERAGE = Patch(_averaged_model, "update_parameters")
+MANUAL_SEED = Patch(_torch, "manual_seed")
+NEW_OPTIMIZER = Patch(_optimizer, "__init__")
+ITERATE_LOADER = Patch(_loader, "__iter__")
 
-_ALL = (BACKWARD, GRAD, CUSTOM_FUNCTION, SCALE, UNSCALE, SCALER_STEP)
+_ALL = (
+    *(BACKWARD, GRAD, CUSTOM_FUNCTION, SCALE, UNSCALE, SCALER_STEP, TOTAL_NORM, CLIP_NORM, CLIP_VALUE),
+    *(UPDATE_AVERAGE, MANUAL_SEED, NEW_OPTIMIZER, ITERATE_LOADER),
+)
+_SCHEDULER_STEPS: dict[type, Patch] = {}
+
+
+def scheduler_steps() -> list[Patch]:
+    """Return the methods ``step`` of torch's schedulers, and of those that a script has defined by now."""
+    from torch.optim.lr_scheduler import LRScheduler
+
+    kinds: list[type[Any]] = [LRScheduler]
+    for kind in kinds:
+        below: list[type[Any]] = kind.__subclasses__()
+        kinds += [each for each in below if each not in kinds]
+    own = [kind for kind in kinds if "step" in vars(kind)]
+    return [_SCHEDULER_STEPS.setdefault(kind, Patch(functools.partial(_same, kind), "step")) for kind in own]
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def replaced() -> list[str]:
     """Return the names of torch's functions that are replaced at present."""
-    return [patch._name for patch in _ALL if patch.is_replaced]
+    return [patch._name for patch in (*_ALL, *_SCHEDULER_STEPS.values()) if patch.is_replaced]

@@ -41,13 +41,15 @@ def record(
         loader: the training DataLoader, to record which examples each step used; or `Recorder.log`. Look-ahead loops
             and gradient accumulation are understood, see `Batches`.
         scheduler: the optimizer's, or several, for ``torch-bridge explain`` and the trace's header; one that has no
-            equivalent here is named there. Learning rates are recorded either way; the metric of a ReduceLROnPlateau
-            only if it is given.
-        average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``.
-        clip: the script changes gradients between ``backward()`` and ``step()``: record them before and after, as
-            the phases gradient and clip. Otherwise the gradients are those that the optimizer uses. In place of True
-            what the script gives ``clip_grad_norm_`` or ``clip_grad_value_``, such as ``{"max_norm": 1.0}``, is
-            included in the header, too, and lets `torch_bridge.restore` clip.
+            equivalent here is named there. None finds those that are stepped during the recording, and the steps
+            between. Learning rates are recorded either way.
+        average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``; None
+            finds the one that is updated during the recording.
+        clip: the script changes gradients between ``backward()`` and ``step()`` by something else than
+            ``clip_grad_norm_`` and ``clip_grad_value_``, whose calls are heard: record the gradients before and after,
+            as the phases gradient and clip. Otherwise the gradients are those that the optimizer uses. In place of
+            True, the arguments of a ``clip_grad_value_`` that the script had imported by its name before, such as
+            ``{"clip_value": 0.5}``.
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``, for the header.
         digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and
             every k-th tensor; `torch_bridge.restore` rebuilds what is missing and proves it by the digests.

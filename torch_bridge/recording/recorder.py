@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_bridge.recording.batches import Batches
+from torch_bridge.recording.clip_calls import ClipCalls
+from torch_bridge.recording.found import Found, Unasked
 from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import on_average, on_metric
+from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.optimizer_view import OptimizerView
 from torch_bridge.recording.patch import without_recording
 from torch_bridge.recording.scaler import ScalerSteps
+from torch_bridge.recording.scheduler_steps import SchedulerSteps
 from torch_bridge.recording.step_watch import StepWatch
 from torch_bridge.recording.twins import Twins
 from torch_bridge.trace.builder import TraceBuilder
@@ -49,8 +54,9 @@ class Recorder:
         steps_per_epoch: int = 1,
         digest_every: int | None = None,
         twins: Twins | bool = True,
+        unasked: Unasked | None = None,
     ) -> None:
-        """Attach the hooks; the arguments are those of `record`."""
+        """Attach the hooks; the arguments are those of `record`, and what a recorder of a whole script goes by."""
         self._view = OptimizerView(optimizer, model)
         recipe = read_recipe(
             optimizer,
@@ -61,7 +67,7 @@ class Recorder:
             steps_per_epoch=steps_per_epoch,
             tied=tied_parameters(model),
         )
-        self._header = Header(self._view, recipe)
+        self._header = Header(self._view, recipe, None if unasked is None else unasked.tell)
         self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
@@ -72,19 +78,46 @@ class Recorder:
         self._open = self._ready = False
         self._failures: set[tuple[str, str]] = set()
         self._undo: list[Callable[[], None]] = []
+        self._unasked = unasked
         self._watch = StepWatch(
             model,
             self._view,
             self._header,
             self._guarded,
             lambda: self._step,
-            loader=loader,
+            batches=self._batches(loader),
             criterion=criterion,
             clipped=bool(clip),
             twins=Twins() if twins is True else twins or None,
         )
         self._attach(model, optimizer, scheduler, average)
+        self._found = Found(
+            model,
+            self._header,
+            self._guarded,
+            schedulers=self._schedulers(optimizer) if scheduler is None else None,
+            clipping=None if isinstance(clip, Mapping) else self._clipping(),
+            averaged=self._after_average if average is None else None,
+        )
+        self._undo.append(self._found.close)
         self._watch.before_step(0)
+
+    def _batches(self, loader: Any) -> Batches | Loaders | None:
+        if self._unasked is not None:
+            self._unasked.loaders.tell = self._header.note
+            return self._unasked.loaders
+        if loader is None:
+            return None
+        remedy = "use recorder.log(indices=...) in place of loader="
+        batches = Batches(loader, lambda reason: self._header.note(f"{reason}: {remedy}"))
+        self._undo.append(batches.close)
+        return batches
+
+    def _schedulers(self, optimizer: Any) -> SchedulerSteps:
+        return SchedulerSteps(optimizer, lambda: self._step, self._guarded, self._plateau_metric)
+
+    def _clipping(self) -> ClipCalls:
+        return ClipCalls(self._named, self._guarded, self._watch.before_clipping)
 
     def _attach(self, model: Any, optimizer: Any, scheduler: Any, average: Any) -> None:
         self._undo.append(self._watch.close)
@@ -129,6 +162,19 @@ class Recorder:
         if indices is not None:
             self._pending["data"] = np.asarray(indices, np.int64)
 
+    def describe(self, **facts: Any) -> None:
+        """Add facts to the trace's header, each plain data fit for JSON."""
+        self._header.data.update(facts)
+
+    def model_is_called(self, args: Any, kwargs: Any, part: bool) -> None:
+        """Hear of a call of the model, or of a part of it, in the midst of which the recorder was made."""
+        self._guarded(self._watch.model_is_called)(args, kwargs, part)
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps were recorded so far."""
+        return self._step
+
     def trace(self) -> Trace:
         """Return the trace of the steps so far.
 
@@ -139,6 +185,7 @@ class Recorder:
         self._watch.stop()
         if self._builder.n_steps == 0:
             raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
+        self._found.settle(self._builder.n_steps, search=self._unasked is not None)
         return self._builder.build()
 
     def save(self, path: str | os.PathLike[str]) -> Trace:
@@ -177,6 +224,7 @@ class Recorder:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         self._ready = False
         self._close_step()
+        self._found.before_step()
         if added := self._view.grown():
             self._record_added(added)
         averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
@@ -199,6 +247,10 @@ class Recorder:
         return (args[0],), {"closure": watched}
 
     def _after_closure(self, loss: Any) -> None:
+        if self._ready:  # LBFGS evaluates further points; the step is known by the one at which it began
+            self._watch.drop_evaluation()
+            self._found.drop()
+            return
         if hasattr(loss, "detach"):
             self._watch.loss = to_numpy(loss)
         self._record_step()
@@ -228,6 +280,7 @@ class Recorder:
             )
 
     def _record_step(self) -> None:
+        self._found.take()
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
@@ -267,8 +320,12 @@ class Recorder:
     def _drop_step(self) -> None:
         self._pending, self._ready = {}, False
         self._watch.drop()
+        self._found.drop()
 
     def _plateau_metric(self, metric: Any) -> None:
+        if self._metric is None:  # the steps before had none
+            self._builder.fill("metric", np.asarray(np.nan))
+            self.latest |= {"metric": np.asarray(np.nan)} if self._open else {}
         self._metric = float(metric)
 
     def _after_average(self, name: str, tensor: "torch.Tensor") -> None:

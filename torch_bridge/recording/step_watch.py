@@ -1,6 +1,6 @@
 """The quantities of a step before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch_bridge.recording.backward import BackwardPasses, Pass
 from torch_bridge.recording.batches import Batches
 from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks, parts_of
+from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.optimizer_view import OptimizerView, dense
 from torch_bridge.recording.twins import TwinEvaluation, Twins
 from torch_bridge.trace.trace import Array
@@ -34,7 +35,7 @@ class StepWatch:
         guarded: Callable[[Callable[..., Any]], Callable[..., Any]],
         step: Callable[[], int],
         *,
-        loader: "torch.utils.data.DataLoader[Any] | None",
+        batches: "Batches | Loaders | None",
         criterion: "torch.nn.Module | None",
         clipped: bool,
         twins: Twins | None,
@@ -47,18 +48,19 @@ class StepWatch:
             header: receives notes on what cannot be recorded.
             guarded: makes a function into a hook that never raises.
             step: returns the number of the step under way.
-            loader: see `record`.
-            criterion: likewise.
+            batches: of the loader.
+            criterion: see `record`.
             clipped: whether to keep the gradients of each backward pass.
             twins: which steps are evaluated in float64, or None.
         """
         self._view, self._header, self._step = view, header, step
         self.loss: Array | None = None
         self.unclipped: dict[str, Array] | None = {} if clipped else None
+        self._keeps = clipped
         self._whole = False  # was the model called as a whole in this step?
         self._undo: list[Callable[[], None]] = []
         self._undo_parts: list[Callable[[], None]] = []
-        self._batches = Batches(loader, header.note) if loader is not None else None
+        self._batches = batches
         self._twins = TwinEvaluation(model, twins, self._named, header.note_no_twin) if twins is not None else None
         if twins is not None:
             header.data["twins"] = {"steps": [], "layers": [], "reasons": {}}
@@ -72,7 +74,7 @@ class StepWatch:
         self._attach(model, criterion, guarded)
 
     def _attach(self, model: Any, criterion: Any, guarded: Callable[..., Any]) -> None:
-        self._undo += [each.close for each in (self._passes, self._batches, self._twins) if each is not None]
+        self._undo += [each.close for each in (self._passes, self._twins) if each is not None]
         if can_have_hooks(model):
             forward = ModuleHook(model, guarded(self._before_forward))
             self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
@@ -109,6 +111,11 @@ class StepWatch:
         Args:
             step: its number.
         """
+        if self.unclipped is None and self._passes.is_changed():
+            self._header.note(
+                "something other than torch's functions that clip changed gradients between backward() and "
+                "optimizer.step(): the trace has them as the optimizer uses them; record(clip=True) keeps both"
+            )
         shown: dict[str, Array] = {}
         n_passes, loss = self._passes.count, self._passes.take()
         if (loss := self.loss if loss is None else loss) is not None:
@@ -128,6 +135,15 @@ class StepWatch:
             self._batches.take(self._passes.count)
         self._passes.drop()
         self.loss = None
+        if self.unclipped is not None:
+            self.unclipped.clear()
+        self.stop()
+
+    def drop_evaluation(self) -> None:
+        """Forget what was shown since `take`, within the same step."""
+        self._passes.drop()
+        self.loss = None
+        self._cleared()
         self.stop()
 
     def _named(self) -> "list[tuple[str, torch.nn.Parameter]]":
@@ -170,7 +186,7 @@ class StepWatch:
             self._batches.passed()
         if self._twins is not None:
             self._twins.after_backward(done)
-        if self.unclipped is not None:
+        if self._keeps:
             touched = {id(parameter) for parameter in done.touched}
             self._keep_gradients(lambda name, parameter: id(parameter) in touched)
 
@@ -179,6 +195,20 @@ class StepWatch:
         if self.unclipped:
             known = set(self.unclipped)
             self._keep_gradients(lambda name, parameter: name in known)
+
+    def before_clipping(self, clipped: Collection[int]) -> None:
+        """Hear that gradients are about to be clipped.
+
+        Args:
+            clipped: ids of their parameters.
+        """
+        known = self.unclipped = {} if self.unclipped is None else self.unclipped
+        if not self._keeps:
+            self._keep_gradients(lambda name, parameter: id(parameter) in clipped and name not in known)
+
+    def model_is_called(self, args: Any, kwargs: Any, part: bool) -> None:
+        """Hear of a call of the model, or of a part of it, that was under way before the hooks were there."""
+        (self._before_part if part else self._before_forward)(args, kwargs)
 
     def _keep_gradients(self, wanted: Callable[[str, Any], bool]) -> None:
         assert self.unclipped is not None  # called with clipped= only

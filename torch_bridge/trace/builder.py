@@ -63,6 +63,10 @@ class TraceBuilder:
     def stood_still(self, key: str, value: Array) -> None:
         """Add a quantity to the initial state and to all steps so far, which it passed unchanged."""
         self.initial[key] = np.array(value)
+        self.fill(key, value)
+
+    def fill(self, key: str, value: Array) -> None:
+        """Give all steps so far a quantity that they lack."""
         n_steps, self.n_steps = self.n_steps, 0
         for _ in range(n_steps):
             self.append({key: value})

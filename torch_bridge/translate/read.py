@@ -48,7 +48,7 @@ def read_recipe(
     """
     named, adapter = list(named_parameters or ()), adapter_of(optimizer)
     schedulers = as_list(scheduler)
-    turns = _schedulers(schedulers, optimizer)
+    turns = read_schedulers(schedulers, optimizer)
     groups = tuple(
         Group(tuple(names), adapter.options(group), tuple(each))
         for names, group, each in zip(parameter_names(optimizer, named), optimizer.param_groups, turns, strict=True)
@@ -57,8 +57,8 @@ def read_recipe(
     return Recipe(
         optimizer=adapter.torch_class,
         groups=groups,
-        clip=None if clip is None else _kept("clip", lambda: _clip(clip, order)),
-        average=None if average is None else _kept(type(average).__name__, lambda: AverageCall(*average_call(average))),
+        clip=None if clip is None else read_clip(clip, order),
+        average=None if average is None else read_average(average),
         steps_per_epoch=steps_per_epoch,
         frozen=tuple(frozen_parameters(optimizer, named)),
         tied=dict(tied or {}),
@@ -95,12 +95,23 @@ def root_digest(root: Any) -> str:
     return "" if root.words is None else hashlib.sha256(root.words.tobytes()).hexdigest()[:32]
 
 
-def _clip(clip: Mapping[str, Any], order: Sequence[str]) -> Clip:
-    clipping_call(clip, order)  # which checks the arguments
-    return Clip(dict(clip), tuple(order))
+def read_clip(clip: Mapping[str, Any], order: Sequence[str]) -> Clip | Untranslated:
+    """Return the clipping that a script does by giving torch's functions these arguments."""
+
+    def read() -> Clip:
+        clipping_call(clip, order)  # which checks the arguments
+        return Clip(dict(clip), tuple(order))
+
+    return _kept("clip", read)
 
 
-def _schedulers(schedulers: "list[LRScheduler]", optimizer: "torch.optim.Optimizer") -> list[list[Scheduler]]:
+def read_average(average: "AveragedModel") -> AverageCall | Untranslated:
+    """Return the kind of average that an AveragedModel is."""
+    return _kept(type(average).__name__, lambda: AverageCall(*average_call(average)))
+
+
+def read_schedulers(schedulers: "list[LRScheduler]", optimizer: "torch.optim.Optimizer") -> list[list[Scheduler]]:
+    """Return for each parameter group the schedulers that set its learning rate, in the order of their steps."""
     if not schedulers:
         return [[] for _ in optimizer.param_groups]
 
