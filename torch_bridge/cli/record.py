@@ -27,14 +27,14 @@ def record(
     """
     stderr = sys.stderr  # the script may replace it
 
-    def tell(sentence: str) -> None:
+    def notify(sentence: str) -> None:
         print(f"torch-bridge: {sentence}", file=stderr)
 
     try:
         from torch_bridge.recording.script import record_script
 
-        status = record_script(script, arguments or [], output=output, steps=steps, tell=tell)
+        status = record_script(script, arguments or [], output=output, steps=steps, notify=notify)
     except (ImportError, OSError, ValueError) as error:
-        tell(str(error))
+        notify(str(error))
         status = 2
     raise typer.Exit(status)

@@ -62,8 +62,8 @@ class Batches:
         if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
             self._lose("the loader has in_order=False: its batches come in the order of arrival")
 
-    def rest(self) -> None:
-        """Keep nothing of what is heard from now on."""
+    def pause(self) -> None:
+        """Record nothing from now on."""
         self._lost, self._recent, self.latest = True, [], None
 
     def close(self) -> None:

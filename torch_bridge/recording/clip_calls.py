@@ -33,8 +33,8 @@ class ClipCalls:
         self._of_step: list[Clip | Untranslated] = []
         self._kinds: list[Clip | Untranslated] = []
         self._n_clipped = 0
-        hearers = ((TOTAL_NORM, self._on_total), (CLIP_NORM, self._on_norm), (CLIP_VALUE, self._on_value))
-        self._undo = [patch.add_listener(hear) for patch, hear in hearers]
+        listeners = ((TOTAL_NORM, self._on_total), (CLIP_NORM, self._on_norm), (CLIP_VALUE, self._on_value))
+        self._undo = [patch.add_listener(listener) for patch, listener in listeners]
 
     def close(self) -> None:
         """Listen no more."""

@@ -22,11 +22,11 @@ class Unasked:
 
     Attributes:
         loaders: those that the script iterates.
-        tell: takes each sentence on what could not be seen.
+        notify: takes each sentence on what could not be seen.
     """
 
     loaders: Loaders
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
 
 
 class Found:

@@ -25,13 +25,13 @@ class Header:
             once as a warning.
     """
 
-    def __init__(self, view: OptimizerView, recipe: Recipe, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, view: OptimizerView, recipe: Recipe, notify: Callable[[str], None] | None = None) -> None:
         """Describe a run at its beginning.
 
         Args:
             view: of its optimizer.
             recipe: what it trains with.
-            tell: takes each sentence on what could not be seen; None gives warnings.
+            notify: takes each sentence on what could not be seen; None gives warnings.
         """
         import torch
 
@@ -47,7 +47,7 @@ class Header:
             "numbers": [number.quantity for number in view.adapter.numbers],
         }
         self._recipe = recipe
-        self._tell = tell or warn
+        self._notify = notify or warn
         self._changed: set[tuple[int, str]] = set()
         self.describe(view)
 
@@ -114,7 +114,7 @@ class Header:
         notes = self.data.setdefault("not_recorded", [])
         if sentence not in notes:
             notes.append(sentence)
-            self._tell(sentence)
+            self._notify(sentence)
 
 
 def warn(sentence: str) -> None:

@@ -21,7 +21,7 @@ class Loaders:
         self._all: list[Batches] = []
         self._chosen: Batches | None = None
         self._said: set[str] = set()
-        self.tell: Callable[[str], None] = self._said.add  # until there is somebody to tell
+        self.notify: Callable[[str], None] = self._said.add  # until a recorder takes them
 
     def follow(self, loader: "torch.utils.data.DataLoader[Any]") -> Batches:
         """Follow one more loader."""
@@ -29,10 +29,10 @@ class Loaders:
         self._all.append(batches)
         return batches
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Hear nothing more, with the hooks in place: others may have been put upon them."""
         for batches in self._all:
-            batches.rest()
+            batches.pause()
 
     def close(self) -> None:
         """Remove the hooks."""
@@ -105,4 +105,4 @@ class Loaders:
     def _say(self, sentence: str) -> None:
         if sentence not in self._said:
             self._said.add(sentence)
-            self.tell(sentence)
+            self.notify(sentence)

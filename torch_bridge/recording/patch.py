@@ -44,7 +44,7 @@ class Patch:
         return [listener for reference in self._listeners if (listener := reference()) is not None]
 
     def with_new(self, known: list[Callable[..., Any]], call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a call under way, heard also by those who began to listen during it.
+        """Return a call under way, recorded also by listeners that were added during it.
 
         Args:
             known: who listened at its beginning.

@@ -46,9 +46,9 @@ def record(
         average: an ``AveragedModel`` of the model, to record its parameters after each ``update_parameters``; None
             finds the one that is updated during the recording.
         clip: the script changes gradients between ``backward()`` and ``step()`` by something else than
-            ``clip_grad_norm_`` and ``clip_grad_value_``, whose calls are heard: record the gradients before and after,
-            as the phases gradient and clip. Otherwise the gradients are those that the optimizer uses. In place of
-            True, the arguments of a ``clip_grad_value_`` that the script had imported by its name before, such as
+            ``clip_grad_norm_`` and ``clip_grad_value_``, whose calls are recorded: record the gradients before and
+            after, as the phases gradient and clip. Otherwise the gradients are those that the optimizer uses. In place
+            of True, the arguments of a ``clip_grad_value_`` that the script had imported by its name before, such as
             ``{"clip_value": 0.5}``.
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``, for the header.
         digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and

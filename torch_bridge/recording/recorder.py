@@ -67,7 +67,7 @@ class Recorder:
             steps_per_epoch=steps_per_epoch,
             tied=tied_parameters(model),
         )
-        self._header = Header(self._view, recipe, None if unasked is None else unasked.tell)
+        self._header = Header(self._view, recipe, None if unasked is None else unasked.notify)
         self._header.data["modules"] = kinds_of(model)
         self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
         self._header.data = self._builder.static
@@ -104,7 +104,7 @@ class Recorder:
 
     def _batches(self, loader: Any) -> Batches | Loaders | None:
         if self._unasked is not None:
-            self._unasked.loaders.tell = self._header.note
+            self._unasked.loaders.notify = self._header.note
             return self._unasked.loaders
         if loader is None:
             return None

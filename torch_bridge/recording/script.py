@@ -35,7 +35,7 @@ def record_script(
     output: str | os.PathLike[str] = "run.trace",
     steps: int | None = None,
     twins: Twins | bool = True,
-    tell: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> int:
     """Run a PyTorch script as ``python script.py`` runs it, and record the steps of its optimizers.
 
@@ -50,7 +50,7 @@ def record_script(
             in the order of their first steps.
         steps: record so many steps of each optimizer; the script goes on. None records all.
         twins: see `record`.
-        tell: takes each sentence: which trace is where, and what could not be seen.
+        notify: takes each sentence: which trace is where, and what could not be seen.
 
     Returns:
         The script's exit status; 2 if that is 0 and no step was recorded.
@@ -72,13 +72,13 @@ def record_script(
         raise FileNotFoundError(f"cannot write the trace {output}: choose another place with -o")
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be a positive number or None, but got {steps}")
-    recording = ScriptRecording(Path(output), steps, twins, tell)
+    recording = ScriptRecording(Path(output), steps, twins, notify)
     try:
         status = run_script(str(path), arguments)
     finally:
         recording.finish()
     if not recording.n_traces:
-        tell(f"nothing was recorded: no optimizer.step() of PyTorch ran in {path}")
+        notify(f"nothing was recorded: no optimizer.step() of PyTorch ran in {path}")
     return status or (0 if recording.n_traces else 2)
 
 
@@ -106,25 +106,25 @@ class ScriptRecording:
         n_traces: how many traces were written.
     """
 
-    def __init__(self, output: Path, steps: int | None, twins: Twins | bool, tell: Callable[[str], None]) -> None:
+    def __init__(self, output: Path, steps: int | None, twins: Twins | bool, notify: Callable[[str], None]) -> None:
         """Listen; the arguments are those of `record_script`."""
         from torch.optim import optimizer
 
         self.n_traces = 0
         self._output = output.absolute()  # a script may change the folder
-        self._steps, self._twins, self._tell = steps, twins, tell
+        self._steps, self._twins, self._notify = steps, twins, notify
         self._watched: list[_Watched] = []
         self._seeds: list[int] = []
         self._loaders: weakref.WeakSet[Any] = weakref.WeakSet()
         self._n_started = 0
-        hearers = (
+        listeners = (
             (NEW_OPTIMIZER, self._on_optimizer),
             (ITERATE_LOADER, self._on_loader),
             (MANUAL_SEED, self._on_seed),
             (BACKWARD, self._on_backward),
             (GRAD, self._on_grad),
         )
-        self._undo = [patch.add_listener(hear) for patch, hear in hearers]
+        self._undo = [patch.add_listener(listener) for patch, listener in listeners]
         self._undo.append(optimizer.register_optimizer_step_pre_hook(self._before_step).remove)
         self._undo.append(optimizer.register_optimizer_step_post_hook(self._after_step).remove)
 
@@ -143,7 +143,7 @@ class ScriptRecording:
             with without_recording():
                 hook(*args)
         except Exception as error:
-            self._tell(f"{hook.__name__.strip('_')} failed: {error}")
+            self._notify(f"{hook.__name__.strip('_')} failed: {error}")
 
     def _on_seed(self, call: Any, args: Any, kwargs: Any) -> Any:
         result = call(*args, **kwargs)
@@ -168,7 +168,7 @@ class ScriptRecording:
         if not followed or iterate_is_own:
             return type(loader).__iter__(loader) if followed else call(*args, **kwargs)
         begin = call
-        for batches in followed:  # what a subclass does around this is not known, so it is heard from inside
+        for batches in followed:  # what a subclass does around this is not known, so it is recorded from inside
             begin = _iterated(batches, begin)
         return begin(*args, **kwargs)
 
@@ -179,7 +179,7 @@ class ScriptRecording:
         return self._attached_at(GRAD, call)(*args, **kwargs)
 
     def _attached_at(self, patch: Patch, call: Any) -> Any:
-        """A backward pass that the recorders hear of optimizers whose model was not called."""
+        """Record a backward pass of optimizers whose model was not called."""
         waiting = [watched for watched in self._watched if watched.recorder is None and not watched.is_over]
         if not waiting:
             return call
@@ -222,7 +222,7 @@ class ScriptRecording:
         model = called if is_whole and called is not None else whole_of(parameters_of(optimizer))
         watched.trains = described(model)
         watched.is_over = True  # unless the next line succeeds
-        unasked = Unasked(watched.loaders, self._tell)
+        unasked = Unasked(watched.loaders, self._notify)
         watched.recorder = Recorder(model, optimizer, twins=self._twins, unasked=unasked)
         watched.is_over = False
         if given is not None:
@@ -240,7 +240,7 @@ class ScriptRecording:
         if watched.recorder is None and not watched.is_over:
             self._attach(watched, None)
             if not args[1:] and not kwargs.get("closure"):
-                self._tell(
+                self._notify(
                     f"{type(optimizer).__name__} was found at its first step: the loss of that step, and its gradients "
                     "before clipping, could not be seen"
                 )
@@ -266,7 +266,7 @@ class ScriptRecording:
             return
         self._guarded(self._write, watched, recorder)
         recorder.close()
-        watched.loaders.rest()
+        watched.loaders.pause()
 
     def _write(self, watched: _Watched, recorder: Recorder) -> None:
         if recorder.n_steps == 0 or watched.path is None:
@@ -275,7 +275,7 @@ class ScriptRecording:
         trace = recorder.save(watched.path)
         kind = trace.static["recipe"]["optimizer"].rpartition(".")[2]
         steps = "1 step" if trace.n_steps == 1 else f"{trace.n_steps} steps"
-        self._tell(f"{watched.path.name}: {steps} of {kind}, which trains {watched.trains}")
+        self._notify(f"{watched.path.name}: {steps} of {kind}, which trains {watched.trains}")
         self.n_traces += 1
 
 

@@ -116,7 +116,7 @@ def recorded(name, folder, *arguments, **options):
     said = []
     with streams() as seen:
         script = SCRIPTS / f"{name}.py"
-        status = record_script(script, arguments, output=folder / "run.trace", tell=said.append, **options)
+        status = record_script(script, arguments, output=folder / "run.trace", notify=said.append, **options)
     traces = [Trace.load(path) for path in sorted(folder.glob("run*.trace"), key=lambda path: (len(path.name), path))]
     return [status, *seen], traces, said
 
@@ -297,7 +297,7 @@ def test_what_a_first_step_cannot_show_is_said(tmp_path):
         "for p in model.parameters():\n    p.grad = torch.ones_like(p)\noptimizer.step()\n"
     )
     said = []
-    assert record_script(script, output=tmp_path / "run.trace", tell=said.append) == 0
+    assert record_script(script, output=tmp_path / "run.trace", notify=said.append) == 0
     assert said == [
         "SGD was found at its first step: the loss of that step, and its gradients before clipping, could not be seen",
         "run.trace: 1 step of SGD, which trains model",
