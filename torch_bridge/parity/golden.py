@@ -28,7 +28,7 @@ def checked_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise ValueError(
             f"golden trace {name!r}: the name becomes a file's, so take letters, digits, '_', '-' and '.', such as "
-            "'sgd_momentum'"
+            "'digits_mlp'"
         )
     return name
 
