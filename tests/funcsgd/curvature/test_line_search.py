@@ -495,7 +495,7 @@ def test_has_aux_steps_as_the_value_alone_and_is_named_where_it_is_missing():
         return tx.update(grad, tx.init(start), start, value=value, grad=grad, value_fn=value_fn)[0]
 
     assert step(with_aux, has_aux=True).tolist() == step(parabola).tolist()
-    with pytest.raises(TypeError, match=r"must return a scalar.* say scale_by_.*has_aux=True"):
+    with pytest.raises(TypeError, match=r"must return a scalar.*: use scale_by_.*has_aux=True"):
         step(with_aux)
     with pytest.raises(TypeError, match=r"must return \(value, aux\).*has_aux=False"):
         step(parabola, has_aux=True)
