@@ -311,6 +311,7 @@ def test_a_test_that_did_not_end_might_have_used_a_trace(inner, end, outcomes):
     assert UNUSED not in inner.run(**outcomes)
 
 
+@pytest.mark.thorough
 def test_workers_tell_what_they_did(pytester, traces):
     inner = Inner(pytester, traces, 2)
     made = """

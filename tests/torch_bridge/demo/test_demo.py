@@ -71,15 +71,17 @@ def test_each_fault_is_found_at_its_step_and_phase(fault):
         assert (report.difference.step, report.difference.phase) == (planted.step, planted.phase), report
 
 
-def test_the_exit_status_of_the_command_line(tmp_path):
-    def demo(*options):
-        return CliRunner().invoke(app, ["demo", *options])
-
+@pytest.mark.thorough
+def test_the_exit_status_of_a_port_that_is_the_same(tmp_path):
     report = tmp_path / "r.json"
-    good = demo("--report", str(report))
+    good = CliRunner().invoke(app, ["demo", "--report", str(report)])
     assert good.exit_code == 0, good.output
     assert json.loads(report.read_text())["report"]["verdict"] == "same function"
-    bad = demo("--report", str(report), "--fault", "schedule-late")
+
+
+def test_the_exit_status_of_a_port_with_a_fault(tmp_path):
+    report = tmp_path / "r.json"
+    bad = CliRunner().invoke(app, ["demo", "--report", str(report), "--fault", "schedule-late"])
     assert bad.exit_code == 1
     assert "first at step 38 of 114 (from 0), in learning rate" in bad.output
     assert json.loads(report.read_text())["fault"] == "schedule-late"

@@ -86,7 +86,7 @@ OUTCOMES = {
     "vae": Outcome((3,), ("exp_avg/log_variance.bias",)),
 }
 
-USUAL = ("mlp", "accumulation", "gan", "raw_tensors", "warned")
+USUAL = ("mlp", "gan", "warned")
 
 
 @contextlib.contextmanager
