@@ -141,11 +141,11 @@ def test_a_step_function_is_evaluated_at_every_step_with_a_twin(trace, jitted):
 @pytest.mark.parametrize(
     ("fault", "step", "phase"),
     [
-        ({"factor": 1 + 1e-6}, 0, "loss"),
+        pytest.param({"factor": 1 + 1e-6}, 0, "loss", marks=pytest.mark.thorough),
         ({"decay": 1.00001e-2}, 0, "weight_decay"),
-        ({"rate": 0.1000001}, 0, "learning_rate"),
+        pytest.param({"rate": 0.1000001}, 0, "learning_rate", marks=pytest.mark.thorough),
         ({"momentum": 0.9000009}, 1, "momentum_buffer"),
-        ({"late": True}, 2, "momentum_buffer"),
+        pytest.param({"late": True}, 2, "momentum_buffer", marks=pytest.mark.thorough),
     ],
 )
 def test_small_faults_of_a_step_function_are_found(trace, fault, step, phase):

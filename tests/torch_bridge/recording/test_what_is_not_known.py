@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import torch_bridge
+from tests.support.sampling import one_in
 from torch_bridge.translate.recipe_data import recorded_recipe
 
 
@@ -157,7 +158,8 @@ def test_an_optimizer_that_is_not_known():
 
 
 @pytest.mark.parametrize(
-    "kind", [torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam, torch.optim.Rprop, torch.optim.Adafactor]
+    "kind",
+    one_in(3, [torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam, torch.optim.Rprop, torch.optim.Adafactor]),
 )
 def test_torchs_other_optimizers(kind):
     trace = same_runs(lambda model: (kind(model.parameters(), lr=0.01), None))

@@ -21,7 +21,7 @@ SUMMED = {
 """Biases that most JAX cells keep as their sum."""
 
 # Some by default, all in the thorough run.
-DEFAULT = {"resnet": "nnx", "gpt": "equinox", "tagger": "equinox", "norms": "linen"}
+DEFAULT = {"resnet": "nnx", "tagger": "equinox", "norms": "linen"}
 CASES = [
     pytest.param(name, library, marks=() if DEFAULT.get(name) == library else pytest.mark.thorough)
     for name in MODELS
