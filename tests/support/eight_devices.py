@@ -30,6 +30,7 @@ from tests.support.two_processes import (
 from torch_bridge import init, random
 from torch_bridge.data import DataLoader, DistributedSampler
 from torch_bridge.demo.recipe import loss_fn
+from torch_bridge.replaying.layout import header_of
 from torch_bridge.replaying.replay import Replay
 
 DEVICES = 8
@@ -95,7 +96,7 @@ def main(folder):
     initial = {f"parameter/{name}": value for name, value in start.items()}
 
     def drive(name, **options):
-        side = Replay(initial, drive="free", **options)
+        side = Replay(initial, header=header_of("torch.optim.sgd.SGD"), drive="free", **options)
         for recorded, batch in zip(steps, batches, strict=True):
             side.step({}, recorded, batch)
         side.trace().save(folder / f"{name}.trace")

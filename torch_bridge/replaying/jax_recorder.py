@@ -9,10 +9,9 @@ import numpy as np
 import optax
 
 from funcsgd.averages import AverageState, averaged_params
-from torch_bridge.replaying.layout import Layout, jax_header
+from torch_bridge.replaying.layout import Layout, header_of, jax_header
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.trace import Trace
-from torch_bridge.translate.optimizers import adapter_named, registered
 from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
 from torch_bridge.weights import Weights, same_weights
 
@@ -43,7 +42,7 @@ class JaxRecorder:
             weights: how ``params`` lie to torch's, see `map_weights`; None takes a flat dict by torch's names.
             digest_every: None keeps every tensor. A number k keeps 128-bit digests and every k-th tensor, see `record`.
         """
-        header = dict(like.static) if isinstance(like, Trace) else _header_of(like)
+        header = dict(like.static) if isinstance(like, Trace) else header_of(like)
         if weights is None and not isinstance(params, Mapping):
             raise ValueError(
                 f"params is a {type(params).__name__}, whose leaves have no names of torch's: give weights=, see "
@@ -113,18 +112,3 @@ class JaxRecorder:
             if nodes_of(opt_state, AverageState):
                 held["average"] = averaged_params(opt_state, params)
         return held
-
-
-def _header_of(torch_class: str) -> dict[str, Any]:
-    adapter = adapter_named(torch_class)
-    if adapter.rule is None:
-        raise ValueError(
-            f"like={torch_class!r} is no optimizer with an adapter here: give the recorded trace, or one of "
-            f"{', '.join(registered())}"
-        )
-    return {
-        "recipe": {"optimizer": torch_class},
-        "quantities": list(adapter.quantities),
-        "numbers": [number.quantity for number in adapter.numbers],
-        "state": list(adapter.state),
-    }

@@ -10,6 +10,7 @@ import optax
 
 from torch_bridge.replaying.steps import observed_of
 from torch_bridge.trace.trace import Array, Step, in_phase
+from torch_bridge.translate.optimizers import adapter_named, registered
 from torch_bridge.translate.states import with_averages, with_torch_state
 from torch_bridge.weights import Weights
 
@@ -24,6 +25,29 @@ def jax_header(header: Mapping[str, Any]) -> dict[str, Any]:
         **{key: header[key] for key in ("quantities", "numbers", "state") if key in header},
         "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
         "platform": {"machine": platform.machine(), "backend": jax.default_backend()},
+    }
+
+
+def header_of(torch_class: str) -> dict[str, Any]:
+    """Return what a header needs for the states of an optimizer to be read, without a recorded run.
+
+    Args:
+        torch_class: its class by module and name.
+
+    Raises:
+        ValueError: there is no adapter for it.
+    """
+    adapter = adapter_named(torch_class)
+    if adapter.rule is None:
+        raise ValueError(
+            f"like={torch_class!r} is no optimizer with an adapter here: give the recorded trace, or one of "
+            f"{', '.join(registered())}"
+        )
+    return {
+        "recipe": {"optimizer": torch_class},
+        "quantities": list(adapter.quantities),
+        "numbers": [number.quantity for number in adapter.numbers],
+        "state": list(adapter.state),
     }
 
 
