@@ -15,6 +15,7 @@ from flax.training.train_state import TrainState
 
 import funcsgd
 from funcsgd import averages, curvature, schedules
+from tests.support.sampling import one_in
 
 X = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
 Y = (X @ np.float32([1, -2, 0.5]))[:, None]
@@ -101,7 +102,7 @@ def test_plain_trees(rule, tree):
     assert_trained(*plain(RULES[rule](), *PLAIN[tree]))
 
 
-@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("use_bias", one_in(2, [True, False]))
 @pytest.mark.parametrize("rule", RULES)
 def test_equinox_as_its_documentation_has_it(rule, use_bias):
     # eqx.apply_updates takes arrays only, which adamw's updates are not.

@@ -13,7 +13,7 @@ import numpy as np
 from torch_bridge.recording.optimizer_view import OptimizerView
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array
-from torch_bridge.translate.recipe import Recipe, Scheduler
+from torch_bridge.translate.recipe import Recipe, Scheduler, Untranslated
 from torch_bridge.translate.recipe_data import recipe_to_data
 
 
@@ -56,7 +56,7 @@ class Header:
         groups = list(self._recipe.groups)
         for index, group in enumerate(view.groups()):
             groups[index : index + 1] = [replace(groups[index], names=group.names) if index < len(groups) else group]
-        self._recipe = self._recipe.with_groups(tuple(groups))
+        self._recipe = replace(self._recipe, groups=tuple(groups))
         self.data["recipe"] = recipe_to_data(self._recipe)
         self.describe_state(view)
         self.data["shapes"] = {name: list(p.shape) for _, name, p in view.parameters()}
@@ -80,8 +80,12 @@ class Header:
         """Note what the optimizer is known to compute and to hold by now."""
         self.data["quantities"], self.data["state"] = list(view.adapter.quantities), list(view.adapter.state)
 
-    def note_changed_flags(self, view: OptimizerView, step: int) -> None:
-        """Say of hyperparameters that choose a form of the rule if they are not what they were at the beginning."""
+    def note_arithmetic(self, view: OptimizerView, step: int) -> None:
+        """Note what makes torch calculate otherwise than one rule for the whole run would; the recipe names the first.
+
+        That is a hyperparameter that chooses a form of the rule and is not what it was at the beginning, or a tensor of
+        a narrower dtype, see `Adapter.narrow`.
+        """
         for index, (known, group) in enumerate(zip(self._recipe.groups, view.optimizer.param_groups, strict=False)):
             for flag in view.adapter.flags:
                 if (
@@ -90,10 +94,18 @@ class Header:
                     and (index, flag) not in self._changed
                 ):
                     self._changed.add((index, flag))
-                    self.note(
+                    self._note_arithmetic(
+                        view,
                         f"{flag} of group {index} was set to {bool(group[flag])} before step {step}: the recipe in the "
-                        "header has the first value for the whole run. Record that part as a run of its own."
+                        "header has the first value for the whole run. Record that part as a run of its own.",
                     )
+            if sentence := view.adapter.narrow(group):
+                self._note_arithmetic(view, sentence)
+
+    def _note_arithmetic(self, view: OptimizerView, sentence: str) -> None:
+        self.note(sentence)
+        if self._recipe.arithmetic is None:
+            self.amend(arithmetic=Untranslated(view.adapter.name, sentence, "ValueError"))
 
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""

@@ -110,8 +110,6 @@ class OptimizerView:
             for number in self.adapter.numbers:
                 if number.option in group:
                     values[f"{number.quantity}/{index}"] = np.asarray(float(number.of(group)))
-            if narrowed := self.adapter.narrow(group):
-                note(narrowed)
         for group, name, parameter in self.parameters():
             if parameter.grad is None:
                 continue

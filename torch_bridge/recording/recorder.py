@@ -167,7 +167,7 @@ class Recorder:
         self._header.data.update(facts)
 
     def model_is_called(self, args: Any, kwargs: Any, part: bool) -> None:
-        """Hear of a call of the model, or of a part of it, in the midst of which the recorder was made."""
+        """Record a call of the model, or of a part of it, during which the recorder was made."""
         self._guarded(self._watch.model_is_called)(args, kwargs, part)
 
     @property
@@ -289,7 +289,7 @@ class Recorder:
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
-        self._header.note_changed_flags(self._view, step)
+        self._header.note_arithmetic(self._view, step)
         self._pending |= self._view.quantities(self._watch.unclipped, self._header.note)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:

@@ -52,7 +52,8 @@ def recorded_rule(trace: Trace) -> optax.GradientTransformationExtraArgs:
 
     Raises:
         TypeError: its optimizer has no rule here.
-        ValueError: the trace holds no recipe, or the run's square root cannot be had here.
+        ValueError: the trace holds no recipe, a number that the rule takes as it is changed in the run, or the run's
+            square root cannot be had here.
     """
     recipe = recorded_recipe(trace.static)
     overrides = [_numbers(trace, recipe.optimizer, index) for index in range(len(recipe.groups))]
@@ -72,9 +73,16 @@ def _numbers(trace: Trace, optimizer: str, index: int) -> dict[Number, Any]:
     found: dict[Number, Any] = {}
     for number in adapter_named(optimizer).numbers:
         values = trace.steps.get(f"{number.quantity}/{index}")
-        if values is not None and number.scheduled:
-            constant = bool((values == values[0]).all())
-            found[number] = float(values[0]) if constant else _read(values)
+        if values is None:
+            continue
+        constant = bool((values == values[0]).all())
+        if not constant and not number.scheduled:
+            step = int(np.flatnonzero(values != values[0])[0])
+            raise ValueError(
+                f"{number.label} of group {index} is {float(values[step])} from step {step} on, where it was "
+                f"{float(values[0])}, and the rule takes one value for a run: record that part as a run of its own"
+            )
+        found[number] = float(values[0]) if constant else _read(values)
     return found
 
 

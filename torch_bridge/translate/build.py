@@ -43,16 +43,25 @@ def build_rule(
 
     Raises:
         TypeError: the optimizer has no rule.
-        ValueError: the rule rejects a hyperparameter, or the recorded square root is not available here.
+        ValueError: the rule rejects a hyperparameter, torch calculated otherwise than one rule does, or the recorded
+            square root is not available here.
     """
-    adapter = adapter_named(recipe.optimizer)
-    rule = rule_of(adapter)
-    more = {"sqrt": build_root(recipe.root)} if adapter.takes_root else {}
-    rules = {}
-    for index, group in enumerate(recipe.groups):
-        options = with_numbers(group.options, overrides[index] if overrides else {})
-        rules[index] = rule(options.pop("lr"), **options, **more)
+    rule = rule_of(adapter_named(recipe.optimizer))
+    rules = {
+        index: rule(options.pop("lr"), **options) for index, options in enumerate(build_options(recipe, overrides))
+    }
     return rules[0] if len(rules) == 1 else optax.partition(rules, recipe.labels)
+
+
+def build_options(recipe: Recipe, overrides: Sequence[Mapping[Number, Any]] | None = None) -> list[dict[str, Any]]:
+    """Return what the rule of each group is called with, by torch's names; the arguments are those of `build_rule`."""
+    if recipe.arithmetic is not None:
+        raise recipe.arithmetic.error()
+    root = {"sqrt": build_root(recipe.root)} if adapter_named(recipe.optimizer).takes_root else {}
+    return [
+        with_numbers(group.options, overrides[index] if overrides else {}) | root
+        for index, group in enumerate(recipe.groups)
+    ]
 
 
 def build_root(root: Root | None) -> SquareRoot:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import funcsgd
 from funcsgd import averages
 from torch_bridge.translate.clip_grad import clipping_call
-from torch_bridge.translate.lr_scheduler import watches_metric
+from torch_bridge.translate.lr_scheduler import has_plateau
 from torch_bridge.translate.nearest_optax import FROZEN, nearest_average, nearest_clipping, nearest_rule
 from torch_bridge.translate.optimizers import adapter_named, rule_of, with_numbers
 from torch_bridge.translate.read import read_recipe
@@ -37,7 +37,7 @@ class Explanation(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"# {name}: {described(function)}" for name, function in self.functions.items()]
-        parts = ["# funcsgd, equal to torch in every bit", *lines, self.funcsgd]
+        parts = ["# funcsgd, equal in every bit to torch's for-loop and foreach implementations", *lines, self.funcsgd]
         parts += ["# the nearest in plain optax", self.optax]
         parts += ["# which would differ:", *(f"# - {sentence}" for sentence in self.differences)]
         return "\n".join(parts if self.differences else parts[:-1])
@@ -109,7 +109,7 @@ def explain(
     if epochs is None and any(group.schedulers for group in recipe.groups):
         raise ValueError("give epochs=, the number of scheduler.step() of the whole run: schedules become tables")
     turns_of = [[each for each in group.schedulers if not isinstance(each, Untranslated)] for group in recipe.groups]
-    metric = any(map(watches_metric, turns_of))
+    metric = any(map(has_plateau, turns_of))
     ours: list[str] = []
     theirs: list[str] = []
     differences: list[str] = []

@@ -10,10 +10,9 @@ import funcsgd
 from funcsgd import drop_gradients
 from funcsgd.averages import WithAverageState, with_average
 from funcsgd.schedules import Schedule
-from torch_bridge.translate.build import Translated, build_clip, build_root
+from torch_bridge.translate.build import Translated, build_clip, build_options
 from torch_bridge.translate.lr_scheduler import schedules_from_torch
-from torch_bridge.translate.optimizers import Number, adapter_of, rule_of, with_numbers
-from torch_bridge.translate.parameters import parameter_names
+from torch_bridge.translate.optimizers import Number, adapter_of, rule_of
 from torch_bridge.translate.read import read_recipe
 from torch_bridge.translate.recipe import Recipe
 from torch_bridge.translate.scheduled import moved, scheduled_numbers
@@ -113,16 +112,14 @@ def from_torch(
     named = list(named_parameters or ())
     rule_of(adapter_of(optimizer))  # raises before anything else is read
     recipe = read_recipe(optimizer, None, average, clip=clip, named_parameters=named, steps_per_epoch=steps_per_epoch)
-    if recipe.arithmetic is not None:
-        raise recipe.arithmetic.error()
     if schedulers := as_list(scheduler):
         at = scheduled_numbers(optimizer, schedulers, steps_per_epoch, epochs, steps_done, step_schedulers)
-        made = _optimizer(optimizer, recipe, named, at.overrides)
+        made = _optimizer(optimizer, recipe, at.overrides)
         state = moved(made.tx.init(made.params), optimizer, schedulers, at)
     else:
-        made = _optimizer(optimizer, recipe, named)
+        made = _optimizer(optimizer, recipe)
         state = made.tx.init(made.params)
-    made = made._replace(state=_with_state_of(optimizer, made, state, named))
+    made = made._replace(state=_with_state_of(optimizer, made, state, recipe))
     first: list[optax.GradientTransformation] = []
     if recipe.frozen:
         first.append(drop_gradients({name: name in recipe.frozen for name in made.params}))
@@ -137,20 +134,17 @@ def from_torch(
 def _optimizer(
     optimizer: "torch.optim.Optimizer",
     recipe: Recipe,
-    named: "Sequence[tuple[str, torch.Tensor]]",
     overrides: Sequence[Mapping[Number, Any]] | None = None,
 ) -> Translated:
     """The rule and the parameters; without a state."""
-    adapter, groups = adapter_of(optimizer), []
-    more = {"sqrt": build_root(recipe.root)} if adapter.takes_root else {}
-    for index, (group, read) in enumerate(zip(optimizer.param_groups, recipe.groups, strict=True)):
+    groups, every_options = [], build_options(recipe, overrides)
+    for group, read, options in zip(optimizer.param_groups, recipe.groups, every_options, strict=True):
         if len({id(parameter) for parameter in group["params"]}) < len(read.names):
             raise ValueError("a parameter stands twice in one group: torch steps it twice, which has no equivalent")
         members = [(name, to_numpy(parameter)) for name, parameter in zip(read.names, group["params"], strict=True)]
-        options = with_numbers(read.options, overrides[index] if overrides else {})
-        groups.append({"params": members, **options, **more})
         _check_width(members)
-    made = funcsgd.from_groups(rule_of(adapter), groups)
+        groups.append({"params": members, **options})
+    made = funcsgd.from_groups(rule_of(adapter_of(optimizer)), groups)
     return Translated(made.tx, made.params, ())
 
 
@@ -168,13 +162,13 @@ def _with_state_of(
     optimizer: "torch.optim.Optimizer",
     made: Translated,
     state: optax.OptState,
-    named: "Sequence[tuple[str, torch.Tensor]]",
+    recipe: Recipe,
 ) -> optax.OptState:
     """The state with what torch's optimizer holds for each parameter."""
     adapter = adapter_of(optimizer)
     values: dict[str, dict[str, Any]] = {key: dict.fromkeys(made.params) for key in adapter.state}
-    for row, group in zip(parameter_names(optimizer, named), optimizer.param_groups, strict=True):
-        for name, parameter in zip(row, group["params"], strict=True):
+    for read, group in zip(recipe.groups, optimizer.param_groups, strict=True):
+        for name, parameter in zip(read.names, group["params"], strict=True):
             for key, entry in optimizer.state.get(parameter, {}).items():
                 if key in values and entry is not None:
                     values[key][name] = to_numpy(entry) if hasattr(entry, "detach") else entry

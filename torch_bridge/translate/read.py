@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch_bridge.square_root import UnknownRoot, torch_root
 from torch_bridge.translate.clip_grad import clipping_call
-from torch_bridge.translate.lr_scheduler import check_owner, schedules_from_torch, turns_from_torch, watches_metric
+from torch_bridge.translate.lr_scheduler import check_owner, has_plateau, schedules_from_torch, turns_from_torch
 from torch_bridge.translate.optimizers import Adapter, adapter_of
 from torch_bridge.translate.parameters import frozen_parameters, model_order, parameter_names
 from torch_bridge.translate.recipe import AverageCall, Clip, Group, Recipe, Root, Scheduler, Untranslated
@@ -118,7 +118,7 @@ def read_schedulers(schedulers: "list[LRScheduler]", optimizer: "torch.optim.Opt
     def read() -> list[list[Scheduler]]:
         check_owner(schedulers, optimizer)
         turns = turns_from_torch(schedulers)
-        if not watches_metric(turns[0]):
+        if not has_plateau(turns[0]):
             schedules_from_torch(schedulers)  # which proves that their formulas lead to where they stand, and on
         return [list(each) for each in turns]
 

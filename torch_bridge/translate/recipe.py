@@ -1,7 +1,7 @@
 """A recipe as plain data: what a torch run trains with, read once, and complete for translation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from funcsgd.schedules import ReduceLROnPlateau, Schedule
@@ -122,7 +122,3 @@ class Recipe:
     def labels(self) -> dict[str, int]:
         """The group of each parameter."""
         return {name: index for index, group in enumerate(self.groups) for name in group.names}
-
-    def with_groups(self, groups: tuple[Group, ...]) -> "Recipe":
-        """Return the recipe with other groups."""
-        return replace(self, groups=groups)

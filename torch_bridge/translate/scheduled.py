@@ -14,8 +14,9 @@ from funcsgd import scale_by_schedulers
 from funcsgd.arithmetic.float64_words import to_words
 from funcsgd.schedules import per_epoch
 from funcsgd.stages import ScaleBySchedulersState
-from torch_bridge.translate.lr_scheduler import check_owner, check_together, plateau_from_torch
+from torch_bridge.translate.lr_scheduler import check_owner, check_together
 from torch_bridge.translate.optimizers import Number, adapter_of, learning_rate_of
+from torch_bridge.translate.scheduler_classes import plateau_from_torch
 from torch_bridge.translate.scheduler_progress import standing, watches_metric
 from torch_bridge.translate.stepping import StepSchedulers, look_ahead, names_of
 from torch_bridge.translate.watched import operations_ahead

@@ -6,7 +6,7 @@ from typing import Any
 
 import funcsgd
 from funcsgd.schedules import ReduceLROnPlateau, Schedule
-from torch_bridge.translate.lr_scheduler import Turns, chained, table_length, watches_metric
+from torch_bridge.translate.lr_scheduler import Turns, chained, has_plateau, table_length
 from torch_bridge.translate.optimizers import Adapter, Number, learning_rate_of, momentum_of, rule_of
 from torch_bridge.translate.schedule_data import scheduler_call
 
@@ -55,7 +55,7 @@ class Source:
         rate, second = learning_rate_of(adapter), momentum_of(adapter)
         schedule = chained(turns)
         n = epochs if schedule is None else table_length(schedule, epochs)
-        if watches_metric(turns):
+        if has_plateau(turns):
             listed = "".join(f"\n    {self.scheduler(scheduler)}," for scheduler in turns)
             found[rate] = self._define(
                 f"learning_rate{suffix}", f"funcsgd.scale_by_schedulers([{listed}\n], {n}, {steps_per_epoch})"

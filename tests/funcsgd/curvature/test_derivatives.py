@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from funcsgd import curvature
+from tests.support.sampling import one_in
 from tests.support.torch_networks import JAX, SHAPES, double_backward, drawn, logistic, mlp
 
 MODES = ("forward_over_forward", "forward_over_reverse")
@@ -46,7 +47,7 @@ def test_aux_comes_out_beside_them():
     assert curvature.hvp(with_aux, POINT, ALONG, has_aux=True)[1] == {"seen": 10.0}
 
 
-@pytest.mark.parametrize("network", SHAPES, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", one_in(2, SHAPES), ids=lambda network: network.__name__)
 def test_torch_double_backward_in_float64(network, x64):
     along = jax.jit(lambda p, d, x, y: curvature.directional_derivatives(lambda p: network(p, x, y, JAX), p, d)[:3])
     reverse = functools.partial(curvature.directional_curvature, mode="forward_over_reverse")

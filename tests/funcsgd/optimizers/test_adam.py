@@ -72,7 +72,7 @@ def test_parity(rule, flags):
     assert_parity(rule, "scan", flags)
 
 
-@every_rule
+@one_rule
 @pytest.mark.parametrize("drive", OTHER_DRIVES)
 def test_parity_in_other_drives(rule, drive):
     assert_parity(rule, drive, SLICE[1])

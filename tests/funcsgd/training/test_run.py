@@ -10,6 +10,7 @@ import torch
 import funcsgd
 from funcsgd import averages, schedules, train
 from funcsgd.training import BatchOrder, batch_order
+from tests.support.sampling import one_in
 from tests.support.training_runs import (
     BATCH,
     EPOCHS,
@@ -47,7 +48,7 @@ def test_two_updates_by_hand():
     assert run.state.step == 2
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", one_in(2, PROBLEMS))
 def test_same_bits_as_a_loop_by_hand(name):
     problem, tx, batches = PROBLEMS[name](), recipe(), index_batches()
     run = train(*problem[:1], tx, *problem[1:], batches)

@@ -3,12 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.sampling import one_in
 from torch_bridge.data import DataLoader
 from torch_bridge.data.traced import shuffled_epoch
 from torch_bridge.random import Generator, default_generator, fork_rng, manual_seed, traced
 
 
-@pytest.mark.parametrize("n", [1, 2, 50, 1000])
+@pytest.mark.parametrize("n", one_in(3, [1, 2, 50, 1000]))
 @pytest.mark.parametrize("own_generator", [False, True])
 def test_epochs_of_many_seeds(n, own_generator):
     def run(seed):

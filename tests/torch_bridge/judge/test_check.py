@@ -9,6 +9,7 @@ import pytest
 
 import funcsgd
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
@@ -129,7 +130,7 @@ def stepped(trace, **options):
     return torch_bridge.check(trace, step=step_function(**options), state=state, data=DATA)
 
 
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", one_in(2, [True, False]))
 def test_a_step_function_is_evaluated_at_every_step_with_a_twin(trace, jitted):
     report = stepped(trace, jitted=jitted)
     assert report.verdict == "same function", report

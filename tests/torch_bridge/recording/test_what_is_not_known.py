@@ -112,8 +112,21 @@ def test_a_flag_set_by_hand_is_said(make):
     def turn(step, model, optimizer):
         optimizer.param_groups[0]["maximize"] = step >= 3
 
-    (said,) = same_runs(make, turn).static["not_recorded"]
+    trace = same_runs(make, turn)
+    (said,) = trace.static["not_recorded"]
     assert said.startswith("maximize of group 0 was set to True before step 3: the recipe")
+    with pytest.raises(ValueError, match="maximize of group 0 was set to True before step 3"):
+        recorded_rule(trace)
+
+
+def test_a_number_that_the_rule_takes_as_it_is():
+    def change(step, model, optimizer):
+        optimizer.param_groups[0]["eps"] = 1e-8 if step < 3 else 1e-6
+
+    trace = same_runs(adam, change)
+    assert trace.steps["eps/0"].tolist() == [1e-8] * 3 + [1e-6] * 5
+    with pytest.raises(ValueError, match=r"eps of group 0 is .*1e-06.* from step 3 on, where it was"):
+        recorded_rule(trace)
 
 
 def recorded_rule(trace):

@@ -7,6 +7,7 @@ import torch
 
 import funcsgd
 import torch_bridge
+from tests.support.sampling import one_in
 from torch_bridge.translate.optimizers.sgd import SGD
 from torch_bridge.translate.states import torch_state, with_torch_state
 
@@ -43,7 +44,7 @@ def same_after(optimizer, parameters, translated, steps=5):
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", one_in(2, [torch.float32, torch.float64]))
 @pytest.mark.parametrize("before", [0, 3])
 @pytest.mark.parametrize(
     "options",
