@@ -6,8 +6,18 @@ import sys
 import jax
 import pytest
 
+# Thousands of modules and tests live to the end: a full collection among them takes a second, and JAX's tracing would
+# set off hundreds. They are left out, and the collector looks for garbage less often.
+gc.set_threshold(50_000, 20, 100)
+
 collect_ignore_glob = ["support/scripts/*"]  # to import one is to run it
 pytest_plugins = ["pytester"]  # of pytest itself, for the plugin's tests
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of all later collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -35,5 +45,7 @@ def torch_has_its_functions_back():
     """Fail the test that leaves a function of torch replaced, for the tests after it would run with it."""
     yield
     if (patch := sys.modules.get("torch_bridge.recording.patch")) and patch.replaced():
-        gc.collect()  # recorders that were dropped unclosed, in cycles with the hooks of their optimizers
+        gc.collect(1)  # recorders that were dropped unclosed, in cycles with the hooks of their optimizers
+    if patch and patch.replaced():
+        gc.collect()  # older ones, of a fixture
         assert not patch.replaced()
