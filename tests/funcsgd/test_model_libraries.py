@@ -1,6 +1,7 @@
 """The trees that people train: equinox, flax nnx and linen models, nested dicts, NamedTuples and dataclasses."""
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -96,9 +97,9 @@ def plain(tx, params, predict):
     return first_and_last_loss(step, (params, tx.init(params)))
 
 
-@pytest.mark.parametrize("tree", PLAIN)
-@pytest.mark.parametrize("rule", RULES)
-def test_plain_trees(rule, tree):
+@pytest.mark.parametrize("case", one_in(2, itertools.product(RULES, PLAIN)), ids="-".join)
+def test_plain_trees(case):
+    rule, tree = case
     assert_trained(*plain(RULES[rule](), *PLAIN[tree]))
 
 

@@ -27,6 +27,7 @@ from funcsgd.schedules import (
     per_epoch,
     tabulate,
 )
+from tests.support.sampling import one_in
 from tests.support.torch_schedulers import (
     LEAVES,
     WITH_CLOSED_FORM,
@@ -94,7 +95,7 @@ def draw(name, seed):
     raise AssertionError(f"no {name} to test")
 
 
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("x64", one_in(2, [False, True]))
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_a_traced_count_gives_the_closed_form(name, x64):
     dtype = np.float64 if x64 else np.float32
@@ -109,7 +110,7 @@ def test_a_traced_count_gives_the_closed_form(name, x64):
                 assert (np.abs(ours - momenta) <= bound(name, arguments, momenta, dtype)).all(), arguments
 
 
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("x64", one_in(2, [False, True]))
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_hyperparameters_may_be_vmapped(name, x64):
     """All numbers of a few configurations at once, the learning rate too; the others stay as in the first."""

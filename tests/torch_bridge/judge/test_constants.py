@@ -89,6 +89,7 @@ LONG = pytest.mark.thorough
         pytest.param(
             {"temperature": jnp.float32(0.07), "scale": jnp.sqrt(jnp.float32(WIDTH)), "eps": np.float32(1e-5)},
             id="all of JAX",
+            marks=LONG,
         ),
         pytest.param({"table": jnp.asarray(positions(np.float32))}, id="a table computed in float32", marks=LONG),
     ],

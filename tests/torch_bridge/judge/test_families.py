@@ -98,10 +98,8 @@ def smallest_found(name, option):
     return 0
 
 
-@pytest.mark.parametrize(
-    "option",
-    [pytest.param(name, marks=[pytest.mark.thorough] * bool(i)) for i, name in enumerate(CONSTANTS["perceptron"])],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("option", CONSTANTS["perceptron"])
 def test_a_constant_off_by_a_millionth_is_found(option):
     report = wrong_constant("perceptron", option, 1e-6)
     assert (report.verdict, report.difference.step) == ("different", 0), report

@@ -76,6 +76,7 @@ def test_a_fault_behind_it_is_found(options):
     assert report.verdict == "different"
 
 
+@pytest.mark.thorough
 def test_a_number_that_an_earlier_quantity_shows_to_be_torchs_is_not_blamed():
     """optax.amsgrad keeps the largest corrected average: in the first step that looks like beta2 = 0."""
     trace = run_of(lambda parameters: adam(parameters, amsgrad=True), 3)

@@ -88,6 +88,7 @@ def test_plain_optax_is_the_same_function(kind, betas):
     assert report.verdict == "same function", report
 
 
+@pytest.mark.thorough
 def test_numbers_in_the_state_of_plain_optax_are_the_same_function():
     """There 1 - beta2**t is computed from a beta2 held in float32, a relative change of 1e-5 that bends."""
     tx = optax.chain(optax.add_decayed_weights(1e-2), optax.inject_hyperparams(optax.adam)(0.01))
