@@ -1,6 +1,8 @@
 """The command line's frame: ``torch-bridge``, its version, and what every command does the same way."""
 
 import json
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -47,11 +49,29 @@ def leave(reason: str) -> NoReturn:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn what prevents an answer into a sentence and exit status 2; status 1 is for a finding alone."""
+    """Turn what prevents an answer into a sentence and exit status 2; status 1 is for a finding alone.
+
+    An error from a port's own code is named with its type and line.
+    """
     try:
         yield
-    except (ValueError, TypeError, KeyError, ImportError, OSError, RuntimeError) as error:
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if place := _place_in_a_port(error):
+            leave(f"{place}: {type(error).__name__}: {error}".removesuffix(": "))
+        if not isinstance(error, ValueError | TypeError | KeyError | ImportError | OSError | RuntimeError):
+            traceback.print_exc()
         leave(str(error) or type(error).__name__)
+
+
+def _place_in_a_port(error: Exception) -> str:
+    """The innermost line of the traceback that is neither of this package nor of an installed one; empty if none is."""
+    others = str(Path(__file__).parents[1]), *sysconfig.get_paths().values(), "<"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(others):
+            return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+    return ""
 
 
 def load(path: Path) -> Trace:

@@ -23,13 +23,13 @@ _BODY = '''
 
 def loss_fn(params, batch):
     """FILL IN: the loss of a batch, a scalar; a Linear layer is x @ params["NAME.weight"].T + params["NAME.bias"]."""
-    raise NotImplementedError
+    raise NotImplementedError("loss_fn is to be filled in")
 
 
 def data():
     """FILL IN: the arrays of which the recorded indices take each batch, with a leading axis of examples; or a function
     (step, indices) -> batch."""
-    raise NotImplementedError
+    raise NotImplementedError("data is to be filled in")
 
 
 def port(trace):

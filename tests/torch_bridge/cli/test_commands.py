@@ -82,9 +82,15 @@ def test_port_writes_a_script_that_is_completed_and_checked(folder, tmp_path):
     assert "'1' 'Tanh'" in script.read_text() or "'0' 'Linear'" in script.read_text()
     status, _, complaint = invoked("port", folder / "run.trace", "-o", script)
     assert (status, "is there already" in complaint) == (2, True)
+    status, _, complaint = invoked("check", folder / "run.trace", script)
+    assert status == 2
+    assert re.fullmatch(
+        r"torch-bridge: port\.py:\d+, in data: NotImplementedError: data is to be filled in\n", complaint
+    )
     source = script.read_text().replace("import jax\n", "import jax\nfrom tests.support import small_run\n", 1)
-    first, second = "raise NotImplementedError\n", "return small_run.loss_fn(params, batch)\n"
-    source = source.replace(first, second, 1).replace(first, "return small_run.DATA\n", 1)
+    blank = 'raise NotImplementedError("{} is to be filled in")\n'.format
+    source = source.replace(blank("loss_fn"), "return small_run.loss_fn(params, batch)\n")
+    source = source.replace(blank("data"), "return small_run.DATA\n")
     script.write_text(source)
     assert invoked("check", folder / "run.trace", script)[0] == 0
     namespace = {"__name__": "port"}
@@ -92,6 +98,16 @@ def test_port_writes_a_script_that_is_completed_and_checked(folder, tmp_path):
     trace = torch_bridge.Trace.load(folder / "run.trace")
     _, losses = namespace["train"](trace)
     assert losses == pytest.approx(trace.steps["loss"].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"), [("undefined", "NameError"), ("1 / 0", "ZeroDivisionError"), ("None.w", "AttributeError")]
+)
+def test_an_error_in_a_port_is_named_with_its_line_and_is_no_finding(folder, tmp_path, line, kind):
+    (tmp_path / "broken.py").write_text(f"def port(trace):\n    return {line}\n")
+    status, _, complaint = invoked("check", folder / "run.trace", tmp_path / "broken.py")
+    assert status == 2
+    assert complaint.startswith(f"torch-bridge: broken.py:2, in port: {kind}: ")
 
 
 def test_a_name_in_a_trace_is_no_code(folder, tmp_path):
