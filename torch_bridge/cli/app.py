@@ -16,6 +16,7 @@ from torch_bridge.trace.trace import Trace
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+RunName = Annotated[str | None, typer.Option("--run", help="Of a file with several runs, the name of one.")]
 TraceFile = Annotated[Path, typer.Argument(help="A trace: of torch_bridge.record, a replay or a JaxRecorder.")]
 
 
@@ -54,10 +55,13 @@ def answering() -> Iterator[None]:
         leave(str(error) or type(error).__name__)
 
 
-def load(path: Path) -> Trace:
-    """Read a trace."""
+def load(path: Path, run: str | None = None) -> Trace:
+    """Open a trace, of several runs in a file the one that is named."""
     with answering():
-        return Trace.load(path)
+        trace = Trace.load(path, run)
+    if not trace.complete:
+        typer.echo(f"torch-bridge: {path} was cut off: it has the first {trace.n_steps} steps of its run", err=True)
+    return trace
 
 
 def show(result: RenderableType, data: Any, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from torch_bridge.cli.app import AsJson, TraceFile, answering, app, load, show
+from torch_bridge.cli.app import AsJson, RunName, TraceFile, answering, app, load, show
 from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.check import check as check_port
 from torch_bridge.render.json import write_json
@@ -20,13 +20,14 @@ def check(
     port: PortName,
     report: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
     allow_imprecise: Annotated[bool, typer.Option(help="Let an imprecise port count as the same.")] = False,
+    run: RunName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a JAX port is the recorded PyTorch run: the same bits, the same function, or another one.
 
     Exit status: 0 if it is the same; 1 if it is different or imprecise; 2 if they could not be compared.
     """
-    recorded = load(trace)
+    recorded = load(trace, run)
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
     with answering():
         options = load_port(port, recorded)

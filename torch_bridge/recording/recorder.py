@@ -20,6 +20,8 @@ from torch_bridge.recording.scheduler_steps import SchedulerSteps
 from torch_bridge.recording.step_watch import StepWatch
 from torch_bridge.recording.twins import Twins
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.file import TraceFile
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.translate.parameters import tied_parameters
@@ -52,11 +54,19 @@ class Recorder:
         average: "torch.optim.swa_utils.AveragedModel | None" = None,
         clip: bool | Mapping[str, Any] = False,
         steps_per_epoch: int = 1,
-        digest_every: int | None = None,
+        keep: Keep | None = None,
+        path: str | os.PathLike[str] | None = None,
+        file: TraceFile | None = None,
+        name: str = "",
         twins: Twins | bool = True,
         unasked: Unasked | None = None,
     ) -> None:
-        """Attach the hooks; the arguments are those of `record`, and what a recorder of a whole script goes by."""
+        """Attach the hooks.
+
+        The arguments are those of `record`, and what a recorder of a whole script goes by: ``file``, which is written
+        to in place of one of its own and not closed here, and the ``name`` of the run in it.
+        """
+        self._file = None if file is not None else TraceFile(path)
         self._view = OptimizerView(optimizer, model)
         recipe = read_recipe(
             optimizer,
@@ -69,13 +79,14 @@ class Recorder:
         )
         self._header = Header(self._view, recipe, None if unasked is None else unasked.notify)
         self._header.data["modules"] = kinds_of(model)
-        self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
+        self._builder = TraceBuilder(self._header.data, keep=keep, file=file or self._file, name=name)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # quantities of the step under way so far
         self._metric: float | None = None
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}
-        self._open = self._ready = False
+        self._twins: dict[int, dict[str, Array]] = {}  # of the step under way
+        self._open = self._ready = self._is_over = False
         self._failures: set[tuple[str, str]] = set()
         self._undo: list[Callable[[], None]] = []
         self._unasked = unasked
@@ -171,6 +182,11 @@ class Recorder:
         self._guarded(self._watch.model_is_called)(args, kwargs, part)
 
     @property
+    def optimizer_name(self) -> str:
+        """The optimizer's class."""
+        return str(self._header.data["recipe"]["optimizer"]).rpartition(".")[2]
+
+    @property
     def n_steps(self) -> int:
         """How many steps were recorded so far."""
         return self._step
@@ -181,11 +197,9 @@ class Recorder:
         Raises:
             ValueError: no step was made yet.
         """
-        self._close_step()
-        self._watch.stop()
+        self._settle()
         if self._builder.n_steps == 0:
             raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
-        self._found.settle(self._builder.n_steps, search=self._unasked is not None)
         return self._builder.build()
 
     def save(self, path: str | os.PathLike[str]) -> Trace:
@@ -195,9 +209,25 @@ class Recorder:
         return trace
 
     def close(self) -> None:
-        """Remove every hook; the trace stays."""
+        """Remove every hook, and end the file that the run was written to; the trace stays."""
         while self._undo:
             self._undo.pop()()
+        self._guarded(self._finish)()
+
+    def _finish(self) -> None:
+        if self._is_over:
+            return
+        self._settle()
+        self._is_over = True
+        self._builder.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _settle(self) -> None:
+        self._close_step()
+        self._watch.stop()
+        if self._builder.n_steps and not self._is_over:
+            self._found.settle(self._builder.n_steps, search=self._unasked is not None)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -218,8 +248,11 @@ class Recorder:
     def _close_step(self) -> None:
         """Put the latest step into the trace. It stays open until then, for an average that is updated after it."""
         if self._open:
-            self._builder.append(self.latest)
             self._open = False
+            n_steps = self._builder.n_steps
+            if self._builder.writes_facts(n_steps + 1):
+                self._found.settle(n_steps + 1, is_over=False)
+            self._builder.append(self.latest, self._twins.pop(n_steps, None))
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         self._ready = False
@@ -285,7 +318,7 @@ class Recorder:
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
         if twin is not None and not self._view.is_skipping():
-            self._builder.twins[step] = twin
+            self._twins = {step: twin}
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)
