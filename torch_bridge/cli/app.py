@@ -1,7 +1,7 @@
 """The command line's frame: ``torch-bridge``, its version, and what every command does the same way."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from torch_bridge.render.json import plain
 from torch_bridge.trace.trace import Trace
@@ -62,6 +63,15 @@ def load(path: Path, run: str | None = None) -> Trace:
     if not trace.complete:
         typer.echo(f"torch-bridge: {path} was cut off: it has the first {trace.n_steps} steps of its run", err=True)
     return trace
+
+
+@contextmanager
+def steps_shown(total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show on stderr how many steps are done; gives what is to be called after each."""
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("steps", total=total)
+        yield lambda: progress.advance(task)
 
 
 def show(result: RenderableType, data: Any, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from torch_bridge.cli.app import AsJson, RunName, TraceFile, answering, app, load, show
+from torch_bridge.cli.app import AsJson, RunName, TraceFile, answering, app, load, show, steps_shown
 from torch_bridge.judge.compare import compare
 from torch_bridge.render.text import render_comparison
 from torch_bridge.trace.trace import Trace
@@ -26,8 +26,8 @@ def diff(
     Exit status: 0 if no bit differs; 1 if one does; 2 if they could not be compared.
     """
     left, right = load(reference, run), _candidate(candidate, run, other_run)
-    with answering():
-        comparison = compare(left, right)
+    with answering(), steps_shown(min(left.n_steps, right.n_steps)) as advance:
+        comparison = compare(left, right, progress=advance)
     show(render_comparison(comparison), comparison.to_dict(), as_json)
     raise typer.Exit(0 if comparison.identical else 1)
 

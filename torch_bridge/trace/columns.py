@@ -97,7 +97,7 @@ class Column(NDArrayOperatorsMixin):
         if copy is False:
             raise ValueError("a column of a trace is read from its file, which makes an array of its own")
         if self.nbytes > max(LARGEST, 10 * self._view.n_bytes):
-            raise MemoryError(
+            raise ValueError(
                 f"{self._key} over {len(self)} steps is {self.nbytes} bytes, more than the trace: take it step by step"
             )
         rows = np.full(self.shape, -1 if self._is_ragged else 0, self.dtype)
