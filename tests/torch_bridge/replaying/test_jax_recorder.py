@@ -53,8 +53,12 @@ def torchs_gradient(trace):
 
 @pytest.mark.parametrize("keep", [None, Keep("digest", every=4), Keep("ring", last=2)])
 def test_a_loop_on_torchs_gradients_is_torchs_run(trace, tmp_path, keep):
-    recorder = own_loop(trace, RULE, torchs_gradient(trace), trace, keep=keep)
-    recorder.save(tmp_path / "jax.trace")
+    path = tmp_path / "jax.trace" if keep else None
+    recorder = own_loop(trace, RULE, torchs_gradient(trace), trace, keep=keep, path=path)
+    if path is None:
+        recorder.save(tmp_path / "jax.trace")
+    recorder.close()
+    assert torch_bridge.Trace.load(tmp_path / "jax.trace").complete
     comparison = torch_bridge.compare(trace, torch_bridge.Trace.load(tmp_path / "jax.trace"))
     assert comparison.identical, comparison
     phases = {row.phase for row in comparison.rows}
