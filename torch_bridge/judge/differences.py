@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.replaying.envelope import distance, wide
+from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
 
@@ -111,7 +112,7 @@ class _Running:
                 self._differs(t, np.nan if both else np.inf)
             return
         self._elements += left.size
-        if left.dtype == right.dtype and left.tobytes() == right.tobytes():
+        if same_bits(left, right):
             return
         gaps = _gaps(left, right)
         if gaps is None or gaps.any():

@@ -24,6 +24,7 @@ from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
 from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
@@ -211,14 +212,6 @@ def _furthest(recorded: Step, values: Step, phases: Sequence[str]) -> float:
         reference = recorded[key]
         stride = 1 + reference.size // SAMPLE
         some, other = (np.asarray(x).flat[::stride] for x in (reference, value))
-        if not _same_bits(some, other) or (stride > 1 and not _same_bits(reference, value)):
+        if not same_bits(some, other) or (stride > 1 and not same_bits(reference, value)):
             off = max(off, distance(some, other) / (norm(some) or 1.0), 1e-300)
     return off
-
-
-def _same_bits(reference: Array, value: Array) -> bool:
-    if reference.dtype != value.dtype or reference.shape != value.shape:
-        return False
-    bits = f"u{reference.dtype.itemsize}"
-    left, right = (np.ascontiguousarray(x).view(bits) for x in (reference, value))
-    return bool(np.array_equal(left, right))

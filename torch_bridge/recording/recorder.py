@@ -261,7 +261,7 @@ class Recorder:
         if added := self._view.grown():
             self._record_added(added)
         averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
-        self.before = self._view.state() | averages
+        self.before = self._view.state(self.latest) | averages
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
         else:
@@ -301,7 +301,7 @@ class Recorder:
 
     def _note_if_touched(self) -> None:
         last = self.latest
-        touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
+        touched = [key for key, now in self.before.items() if key in last and now is not last[key]]
         if not touched:
             return
         step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])

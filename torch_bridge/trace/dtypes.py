@@ -34,6 +34,15 @@ def storable(key: str, value: Any) -> npt.NDArray[Any]:
     return array
 
 
+def same_bits(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> bool:
+    """Return True if two arrays have one dtype and shape and no bit differs: -0.0 is not 0.0, a NaN is itself."""
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    bits = f"u{left.dtype.itemsize}" if left.dtype.itemsize <= 8 else "u8"
+    ours, theirs = (np.ascontiguousarray(each).reshape(-1).view(bits) for each in (left, right))
+    return bool(np.array_equal(ours, theirs))
+
+
 def raw(array: npt.NDArray[Any]) -> memoryview:
     """Return the bytes of an array in C order, without a copy."""
     return array.reshape(-1).view(np.uint8).data

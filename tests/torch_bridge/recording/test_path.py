@@ -80,7 +80,7 @@ def test_a_file_appears_with_the_first_step_and_ends_with_the_recording(tmp_path
 def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
     parts = make()
     for path in (tmp_path / "no" / "such" / "folder.trace", tmp_path):
-        with pytest.raises(OSError, match="cannot write the trace .*choose another place"):
+        with pytest.raises(OSError, match=r"cannot write the trace .*choose another place"):
             torch_bridge.record(*parts[:2], path=path)
     script = tmp_path / "script.py"
     script.write_text("raise SystemExit('it ran')")
