@@ -57,8 +57,8 @@ def record(
         keep: what is kept of each step, see `Keep`; None keeps every tensor.
         path: a file to write the trace to as the run goes, in memory that does not grow with the run. It appears with
             the first step, in place of one of that name; if the process is killed, it holds the steps that were
-            written. `Recorder.close` ends it. None keeps the trace in memory, for `Recorder.trace` and
-            `Recorder.save`.
+            written, all but the latest. `Recorder.close` ends it, or the end of the process. None keeps the trace in
+            memory, for `Recorder.trace` and `Recorder.save`.
         twins: the steps that are evaluated in float64 as well; True takes `Twins()`, False none.
 
     Returns:

@@ -1,5 +1,6 @@
 """The hooks on a PyTorch run, and the steps that they recorded."""
 
+import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -111,6 +112,9 @@ class Recorder:
             averaged=self._after_average if average is None else None,
         )
         self._undo.append(self._found.close)
+        if path is not None:  # or a script that ends without a word would leave the file without its end
+            atexit.register(self.close)
+            self._undo.append(lambda: atexit.unregister(self.close))
         self._watch.before_step(0)
 
     def _batches(self, loader: Any) -> Batches | Loaders | None:
@@ -203,7 +207,14 @@ class Recorder:
         return self._builder.build()
 
     def save(self, path: str | os.PathLike[str]) -> Trace:
-        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it."""
+        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it.
+
+        Raises:
+            ValueError: no step was made yet, or the recording is written there as it goes.
+        """
+        written = None if self._file is None else self._file.path
+        if written is not None and not self._is_over and os.path.abspath(written) == os.path.abspath(path):
+            raise ValueError(f"the recording is written to {written} as it goes: recorder.close() ends it")
         trace = self.trace()
         trace.save(path)
         return trace

@@ -30,9 +30,15 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
         The trace, with every parameter and every tensor of the optimizer's state in full.
 
     Raises:
-        ValueError: a rebuilt value does not have the recorded digest, so this backend (see `funcsgd.exactness`) or
-            this rule is not torch's; the message names the step and the quantity.
+        ValueError: gradients were not kept; or a rebuilt value does not have the recorded digest, so this backend (see
+            `funcsgd.exactness`) or this rule is not torch's; the message names the step and the quantity.
     """
+    for key in trace.digests:
+        if phase_of(key) == "gradient" and len(trace.kept[key]) < trace.n_steps:
+            raise ValueError(
+                f"the trace holds only digests of {key} at some steps, and without gradients nothing can be rebuilt: "
+                "record with keep=Keep('digest'), or Keep('full')"
+            )
     rebuilt = replay(trace, tx or recorded_rule(trace), drive="update")
     for t in range(trace.n_steps):
         for key in (key for key in trace.keys if key in trace.digests):

@@ -105,6 +105,8 @@ class RunLog:
             self._write_slot(latest, last + 1)
         number, data = self._laid_out(values)
         start = self._write({"kind": "step", "run": self._number, "layout": number}, data)
+        if start < 0:
+            return
         if not self._whole:
             self._log.publish()
         self.index.add_step(start, number)
@@ -128,9 +130,10 @@ class RunLog:
             self.index.static.update(static)
 
     def _write(self, facts: dict[str, Any], data: Any) -> int:
-        """Write a frame; return where its data begin."""
+        """Write a frame; return where its data begin, or -1."""
         head, *data = pack(facts, data)
-        return self._log.append([head, *data]) + len(head)
+        start = self._log.append([head, *data])
+        return start if start < 0 else start + len(head)
 
     def _write_tensors(self, facts: dict[str, Any], values: Values) -> None:
         arrays = {key: storable(key[1], value) for key, value in values.items()}
@@ -166,7 +169,7 @@ class RunLog:
             self._capacity = -(-max(size, self._capacity + self._capacity // 2) // 8) * 8  # steps may go on to grow
             facts = {"kind": "ring", "run": self._number, "slots": n_slots, "capacity": self._capacity}
             (head,) = pack(facts, slots=n_slots * self._capacity)
-            start = self._log.append([head], reserve=n_slots * self._capacity) + len(head)
+            start = max(self._log.append([head], reserve=n_slots * self._capacity), 0) + len(head)
             self._ring = Frame(facts, start, n_slots * self._capacity, True)
             self.index.add_ring(self._ring, n_slots, self._capacity)
         self._log.overwrite(self._ring.start + step % n_slots * self._capacity, buffers)

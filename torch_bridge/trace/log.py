@@ -28,7 +28,7 @@ class Log(Protocol):
         """Return so many bytes, all of them."""
 
     def append(self, buffers: Sequence[Buffer], reserve: int = 0) -> int:
-        """Add bytes and then so many zeros; return where they begin."""
+        """Add bytes and then so many zeros; return where they begin, or -1 in a fork, which does not write."""
 
     def overwrite(self, position: int, buffers: Sequence[Buffer]) -> None:
         """Replace reserved bytes."""
@@ -143,7 +143,7 @@ class FileLog:
         """See `Log`."""
         start = self.size
         if os.getpid() != self._process:  # a fork of the process that records has a run of its own
-            return start
+            return -1
         if self._failure is not None:
             raise self._failure
         try:

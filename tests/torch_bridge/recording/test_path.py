@@ -72,6 +72,8 @@ def test_a_file_appears_with_the_first_step_and_ends_with_the_recording(tmp_path
         assert Trace.load(path).n_steps == recorder.n_steps - 1  # an average may follow the latest step
         assert not Trace.load(path).complete
         assert recorder.trace().n_steps == recorder.n_steps
+        with pytest.raises(ValueError, match=r"is written to .*run\.trace as it goes: recorder\.close\(\) ends it"):
+            recorder.save(path)
     assert Trace.load(path).complete
     assert Trace.load(path).n_steps == recorder.n_steps
     assert [each.name for each in tmp_path.iterdir()] == ["run.trace"]
@@ -124,4 +126,18 @@ def test_a_fork_does_not_write_into_the_file(tmp_path, monkeypatch):
         monkeypatch.setattr("os.getpid", lambda: process + 1)
         train(*parts, epochs=1)
         assert path.stat().st_size == size
+        assert Trace.load(path).n_steps == 2
         monkeypatch.undo()
+
+
+def test_the_end_of_the_process_ends_the_file(tmp_path, monkeypatch):
+    path, at_exit = tmp_path / "run.trace", []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    parts = make()
+    recorder = torch_bridge.record(*parts[:2], twins=False, path=path)
+    train(*parts, epochs=1)
+    assert not Trace.load(path).complete
+    (finish,) = at_exit
+    finish()
+    assert Trace.load(path).complete
+    assert Trace.load(path).n_steps == recorder.n_steps == 3

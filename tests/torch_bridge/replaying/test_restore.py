@@ -49,6 +49,12 @@ def test_another_rule_is_refused_by_the_digests():
         torch_bridge.restore(trace, funcsgd.sgd(0.1, momentum=0.9, weight_decay=2e-2))
 
 
+@pytest.mark.parametrize("keep", [Keep("digest", gradients=False), Keep("ring", last=2)], ids=str)
+def test_without_gradients_nothing_is_rebuilt(keep):
+    with pytest.raises(ValueError, match=r"only digests of gradient/0\.weight at some steps, and without gradients"):
+        torch_bridge.restore(recorded(epochs=1, keep=keep))
+
+
 def test_one_flipped_bit_is_found():
     trace = recorded(keep=Keep("digest", every=100))
     digests = {key: rows.copy() for key, rows in trace.digests.items()}
