@@ -1,7 +1,11 @@
-"""What recording a torch run costs, in time, memory and disk: python -m benchmarks.recording [steps|twins|memory|diff]."""
+"""What recording a torch run costs, in time, memory and disk: python -m benchmarks.recording.
+
+The names of parts, ``steps``, ``twins``, ``memory``, ``diff``, run those alone.
+"""
 
 import contextlib
 import copy
+import itertools
 import os
 import statistics
 import sys
@@ -36,7 +40,7 @@ def small_convolutions() -> nn.Module:
 def convolutions() -> nn.Module:
     """1.15 M parameters."""
     sizes, layers = (3, 64, 128, 256, 256), []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 180), nn.ReLU(), nn.Linear(180, 10))
 
