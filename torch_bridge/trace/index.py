@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torch_bridge.trace.dtypes import DTYPES
-from torch_bridge.trace.frames import Frame, Read, slots
+from torch_bridge.trace.frames import DamagedTraceError, Frame, Read, slots
 from torch_bridge.trace.layout import Layout, Place
 from torch_bridge.trace.log import Log
 
@@ -63,12 +63,21 @@ class Index:
         return View(self)
 
     def latest(self, n_steps: int) -> dict[int, tuple[int, bytes]]:
-        """Return what the slots hold: of a step the number of its layout, and its data."""
+        """Return what the slots hold: of a step the number of its layout, and its data.
+
+        Raises:
+            DamagedTraceError: it is not what the layout says.
+        """
         found = {}
         for frame, n_slots, capacity in self._rings:
             for step, layout, start, length in slots(self.log.read, frame, n_slots, capacity):
-                if n_steps - n_slots < step < n_steps:
-                    found[step] = layout, bytes(self.log.read(start, length))
+                if not n_steps - n_slots < step < n_steps:
+                    continue
+                data = bytes(self.log.read(start, length))
+                if layout >= len(self.layouts) or 8 * self.layouts[layout].n_sizes > length:
+                    raise DamagedTraceError(f"one of the last steps has the layout {layout}")
+                self.layouts[layout].check(length, _sizes(self.layouts[layout], data))
+                found[step] = layout, data
         return found
 
 
@@ -91,9 +100,8 @@ class View:
         self._starts = np.array(index._starts, np.int64)
         self._numbers = np.array(index._numbers, np.int64)
         self._ring = index.latest(self.n_steps)
-        used = set(np.unique(self._numbers).tolist())
-        first = {number: int(np.argmax(self._numbers == number)) for number in used}
-        in_order = [self._layouts[number] for number in sorted(used, key=lambda number: first[number])]
+        used, first = np.unique(self._numbers, return_index=True)
+        in_order = [self._layouts[number] for number in used[np.argsort(first)]]
         self.digested = tuple(dict.fromkeys(key for each in in_order for key in each.keys("digests")))
         self.normed = tuple(dict.fromkeys(key for each in in_order for key in each.keys("norms")))
         by_layout = [[key for room, key, *_ in each.tensors if room in ("steps", "digests")] for each in in_order]

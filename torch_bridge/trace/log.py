@@ -151,7 +151,7 @@ class FileLog:
                 assert self._beside is not None  # nothing was published yet
                 flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
                 self._file = os.open(self._beside, flags, 0o666)
-                self._abandon = weakref.finalize(self, _abandon, self._file, self._beside)
+                self._abandon = weakref.finalize(self, _abandon, self._file, self._beside, self._process)
             self.size += _write(self._file, buffers, start)
             if reserve:
                 self.size += reserve
@@ -187,9 +187,10 @@ class FileLog:
             self._abandon()
 
 
-def _abandon(file: int, path: Path) -> None:
+def _abandon(file: int, path: Path, process: int) -> None:
     os.close(file)
-    path.unlink(missing_ok=True)
+    if os.getpid() == process:
+        path.unlink(missing_ok=True)
 
 
 def _write(file: int, buffers: Sequence[Buffer], position: int) -> int:

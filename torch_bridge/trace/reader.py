@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from torch_bridge.trace.frames import FORMAT, DamagedTraceError, Frame, NewerFormatError, frames
+from torch_bridge.trace.frames import FORMAT, SLOT, DamagedTraceError, Frame, NewerFormatError, frames
 from torch_bridge.trace.header import check_header
 from torch_bridge.trace.index import Index, read_tensor
 from torch_bridge.trace.layout import Layout
@@ -116,7 +116,7 @@ class _Reader:
 
     def _ring(self, frame: Frame, index: Index) -> None:
         n_slots, capacity = _natural(frame, "slots"), _natural(frame, "capacity")
-        if n_slots < 1 or capacity < 1 or n_slots * capacity != frame.size:
+        if n_slots < 1 or capacity < SLOT.size or n_slots * capacity != frame.size:
             raise DamagedTraceError("slots are larger or smaller than their frame")
         index.add_ring(frame, n_slots, capacity)
 

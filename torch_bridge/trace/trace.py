@@ -215,11 +215,11 @@ class Trace:
         """
         try:
             indices, complete = read_runs(open_log(path))
+            runs = [trace_of(index, complete) for index in indices if index.n_steps]
         except DamagedTraceError as error:
             raise ValueError(f"{path} is not a trace written by torch_bridge, or is damaged: {error}") from error
         except NewerFormatError as error:
             raise ValueError(f"{path} {error}") from error
-        runs = [trace_of(index, complete) for index in indices if index.n_steps]
         if not runs:
             raise ValueError(f"{path} holds no whole step: the recording ended before its first step was written")
         return {trace.name: trace for trace in runs}

@@ -117,7 +117,23 @@ def other_facts(content, draw):
     return put_together(parts) if parts else b""
 
 
-MUTATIONS = (flipped, cut, spliced, other_lengths, other_facts, other_facts, other_facts)
+def other_slots(content, draw):
+    """The head of a slot with odd numbers in it, its checksum right; of a file without slots, its facts."""
+    parts = taken_apart(content)
+    rings = [part for part in parts if part[2]]
+    if not rings:
+        return other_facts(content, draw)
+    ring = draw.choice(rings)
+    place = draw.randrange(ring[0]["slots"]) * ring[0]["capacity"]
+    numbers = list(frames.SLOT.unpack_from(ring[1], place)[:3])
+    numbers[draw.randrange(3)] = draw.choice((0, 1, 2, 4, 5, 8, 2**20, 2**63, 2**64 - 1))
+    size, start = min(numbers[2], ring[0]["capacity"] - frames.SLOT.size), place + frames.SLOT.size
+    (slot, *_) = frames.pack_slot(numbers[0], numbers[1], [ring[1][start : start + size]])
+    ring[1] = ring[1][:place] + slot + ring[1][start:]
+    return put_together(parts)
+
+
+MUTATIONS = (flipped, cut, spliced, other_lengths, other_slots, other_facts, other_facts, other_facts)
 
 
 def read_all(path):
