@@ -24,7 +24,7 @@ def to_numpy(tensor: "torch.Tensor", *, copy: bool = True) -> npt.NDArray[Any]:
         array = host.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     else:
         array = host.numpy()
-    return np.array(array) if copy else array
+    return np.array(array) if copy and tensor.device.type == "cpu" else array  # from elsewhere it is a copy already
 
 
 def to_tensor(array: Any) -> "torch.Tensor":
