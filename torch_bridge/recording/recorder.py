@@ -328,6 +328,7 @@ class Recorder:
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
+        self._twins = {}  # that of a step which came to nothing is not this one's
         if twin is not None and not self._view.is_skipping():
             self._twins = {step: twin}
             self._header.describe_twin(step, twin)

@@ -10,8 +10,8 @@ The file begins with `MAGIC`. A frame is, little-endian,
     JSON, padded with spaces to a multiple of 8
     data
 
-A run that ends early leaves a shorter file: its last frame may be cut, and every frame before is whole. A frame that
-is there and does not have its checksum is damaged, which is another thing and is said.
+A run that ends early leaves a shorter file: its last frame may be cut, or be zeros, and every frame before is whole. A
+frame that is there and does not have its checksum is damaged, which is another thing and is said.
 
 The JSON is a dict with a ``"kind"``; ``"run"`` is the number of a run in the order of their frames:
 
@@ -112,6 +112,8 @@ def frames(read: Read, size: int) -> Iterator[Frame]:
     position = len(MAGIC)
     while size - position >= HEADER.size:
         head = bytes(read(position, HEADER.size))
+        if not any(head):  # a power cut can leave zeros where a frame was to be
+            return
         length, n_text, is_slots, checksum, own = HEADER.unpack(head)
         if xxhash.xxh3_64_intdigest(head[:24]) != own or n_text > length or is_slots > 1:
             raise DamagedTraceError(f"the frame at byte {position} is damaged")

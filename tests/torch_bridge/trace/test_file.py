@@ -33,6 +33,25 @@ def test_several_runs_in_one_file(tmp_path):
     assert Trace.load(tmp_path / "one.trace").name == "generator"
 
 
+def test_a_file_is_read_up_to_its_last_whole_frame(tmp_path):
+    whole = written(tmp_path / "run.trace").read_bytes()
+    n_steps = []
+    for size in range(len(whole) - 2500, len(whole), 37):
+        for tail in (b"", bytes(4096)):  # a power cut may leave zeros
+            (tmp_path / "cut.trace").write_bytes(whole[:size] + tail)
+            try:
+                trace = Trace.load(tmp_path / "cut.trace")
+            except ValueError as error:  # zeros within a frame
+                assert tail
+                assert "is damaged" in str(error)
+                continue
+            assert not trace.complete
+            assert trace.value("loss", trace.n_steps - 1) == values(trace.n_steps - 1)["loss"]
+            n_steps.append(trace.n_steps)
+    assert n_steps == sorted(n_steps)
+    assert set(n_steps) >= {3, 4, 5}
+
+
 def test_a_column_reads_what_is_asked_for(tmp_path):
     trace = Trace.load(written(tmp_path / "run.trace"))
     column, rows = trace.steps["gradient/w"], np.stack([values(t)["gradient/w"] for t in range(5)])
