@@ -35,19 +35,19 @@ def test_several_runs_in_one_file(tmp_path):
 
 def test_a_file_is_read_up_to_its_last_whole_frame(tmp_path):
     whole = written(tmp_path / "run.trace").read_bytes()
-    n_steps = []
+    n_steps, refused = [], []
     for size in range(len(whole) - 2500, len(whole), 37):
         for tail in (b"", bytes(4096)):  # a power cut may leave zeros
             (tmp_path / "cut.trace").write_bytes(whole[:size] + tail)
             try:
                 trace = Trace.load(tmp_path / "cut.trace")
-            except ValueError as error:  # zeros within a frame
-                assert tail
-                assert "is damaged" in str(error)
+            except ValueError:
+                refused.append(tail)
                 continue
             assert not trace.complete
             assert trace.value("loss", trace.n_steps - 1) == values(trace.n_steps - 1)["loss"]
             n_steps.append(trace.n_steps)
+    assert all(refused)  # zeros within a frame are damage
     assert n_steps == sorted(n_steps)
     assert set(n_steps) >= {3, 4, 5}
 
