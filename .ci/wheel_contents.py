@@ -6,7 +6,7 @@ import zipfile
 NEEDED = (
     "funcsgd/py.typed",
     "torch_bridge/py.typed",
-    "torch_bridge/demo/golden.safetensors",
+    "torch_bridge/demo/golden.trace",
     "licenses/LICENSE",
     "licenses/NOTICE",
 )

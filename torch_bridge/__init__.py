@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch_bridge.replaying.restore import restore as restore
     from torch_bridge.square_root import UnknownRoot as UnknownRoot
     from torch_bridge.square_root import torch_root as torch_root
+    from torch_bridge.trace.keep import Keep as Keep
     from torch_bridge.trace.trace import Trace as Trace
     from torch_bridge.translate.build import Translated as Translated
     from torch_bridge.translate.explain import Explanation as Explanation
@@ -37,6 +38,7 @@ _HOMES = {
     "Envelope": "torch_bridge.replaying.envelope",
     "Explanation": "torch_bridge.translate.explain",
     "JaxRecorder": "torch_bridge.replaying.jax_recorder",
+    "Keep": "torch_bridge.trace.keep",
     "Recorder": "torch_bridge.recording.recorder",
     "Replay": "torch_bridge.replaying.replay",
     "Report": "torch_bridge.judge.report",

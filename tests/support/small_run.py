@@ -29,9 +29,9 @@ def train(model, optimizer, criterion, loader, epochs=2):
             optimizer.step()
 
 
-def recorded(epochs=2, digest_every=None, **options):
+def recorded(epochs=2, keep=None, **options):
     parts = make(**options)
-    recorder = torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3], digest_every=digest_every)
+    recorder = torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3], keep=keep)
     train(*parts, epochs=epochs)
     return recorder.trace()
 

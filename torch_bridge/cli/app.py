@@ -3,7 +3,7 @@
 import json
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from torch_bridge.render.json import plain
 from torch_bridge.trace.trace import Trace
@@ -18,6 +19,7 @@ from torch_bridge.trace.trace import Trace
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+RunName = Annotated[str | None, typer.Option("--run", help="Of a file with several runs, the name of one.")]
 TraceFile = Annotated[Path, typer.Argument(help="A trace: of torch_bridge.record, a replay or a JaxRecorder.")]
 
 
@@ -74,10 +76,22 @@ def _place_in_a_port(error: Exception) -> str:
     return ""
 
 
-def load(path: Path) -> Trace:
-    """Read a trace."""
+def load(path: Path, run: str | None = None) -> Trace:
+    """Open a trace, of several runs in a file the one that is named."""
     with answering():
-        return Trace.load(path)
+        trace = Trace.load(path, run)
+    if not trace.complete:
+        typer.echo(f"torch-bridge: {path} was cut off: it has the first {trace.n_steps} steps of its run", err=True)
+    return trace
+
+
+@contextmanager
+def steps_shown(total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show on stderr how many steps are done; gives what is to be called after each."""
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("steps", total=total)
+        yield lambda: progress.advance(task)
 
 
 def show(result: RenderableType, data: Any, as_json: bool) -> None:

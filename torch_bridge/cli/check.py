@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from torch_bridge.cli.app import AsJson, TraceFile, answering, app, load, show
+from torch_bridge.cli.app import AsJson, RunName, TraceFile, answering, app, load, show, steps_shown
 from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.check import check as check_port
 from torch_bridge.render.json import write_json
@@ -20,21 +18,18 @@ def check(
     port: PortName,
     report: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
     allow_imprecise: Annotated[bool, typer.Option(help="Let an imprecise port count as the same.")] = False,
+    run: RunName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a JAX port is the recorded PyTorch run: the same bits, the same function, or another one.
 
     Exit status: 0 if it is the same; 1 if it is different or imprecise; 2 if they could not be compared.
     """
-    recorded = load(trace)
-    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
+    recorded = load(trace, run)
     with answering():
         options = load_port(port, recorded)
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("steps", total=None)
-            result = check_port(
-                recorded, **{"allow_imprecise": allow_imprecise, **options}, progress=lambda: progress.advance(task)
-            )
+        with steps_shown() as advance:
+            result = check_port(recorded, **{"allow_imprecise": allow_imprecise, **options}, progress=advance)
         if report is not None:
             write_json(result.to_dict(), report)
     show(render_report(result), result.to_dict(), as_json)

@@ -7,7 +7,7 @@ import numpy as np
 from torch_bridge.demo.recipe import scaled
 from torch_bridge.trace.trace import Array, Trace
 
-PATH = Path(__file__).with_name("golden.safetensors")
+PATH = Path(__file__).with_name("golden.trace")
 
 
 def load() -> Trace:

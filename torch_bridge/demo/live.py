@@ -19,6 +19,7 @@ from torch_bridge.demo.recipe import (
     WEIGHT_DECAY,
 )
 from torch_bridge.recording.record import record
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import Array
 
 
@@ -30,13 +31,13 @@ class LiveRun:
         seconds: time that PyTorch has spent in its own steps; the first, which warms it up, is not counted.
     """
 
-    def __init__(self, x: Array, y: Array, *, digest_every: int | None = None) -> None:
+    def __init__(self, x: Array, y: Array, *, keep: Keep | None = None) -> None:
         """Seed torch, build the model and attach the recorder.
 
         Args:
             x: float32 (n, 64), of which the first `N_TRAIN` are trained on.
             y: integers (n,).
-            digest_every: see `record`.
+            keep: see `record`.
         """
         import torch
         from torch import nn
@@ -60,7 +61,7 @@ class LiveRun:
             loader=self.loader,
             average=self.average,
             clip={"max_norm": MAX_NORM},
-            digest_every=digest_every,
+            keep=keep,
         )
         self.seconds = 0.0
 

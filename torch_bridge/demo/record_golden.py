@@ -9,6 +9,7 @@ import numpy as np
 from torch_bridge.demo.golden import PATH
 from torch_bridge.demo.live import LiveRun
 from torch_bridge.demo.recipe import N_STEPS, N_TRAIN, scaled
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import Trace
 
 
@@ -18,7 +19,7 @@ def record_golden(path: Path = PATH) -> Trace:
 
     pixels, labels = load_digits(return_X_y=True)
     pixels, labels = pixels.astype(np.uint8), labels.astype(np.uint8)
-    run = LiveRun(scaled(pixels), labels.astype(np.int32), digest_every=N_STEPS)
+    run = LiveRun(scaled(pixels), labels.astype(np.int32), keep=Keep("digest", every=N_STEPS))
     for _ in run.steps():
         pass
     trace = run.recorder.trace()

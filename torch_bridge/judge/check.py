@@ -80,6 +80,8 @@ def check(
         trace = restore(trace)
     port = Port(trace, tx, loss_fn, weights, opt_state, step, state, batches_of(data), order, progress)
     diagnosis = Diagnosis()
+    if not trace.complete:
+        diagnosis.notes.append(f"The trace was cut off, and has the first {trace.n_steps} steps of its run.")
     diagnosis.others += other_batches(trace, order or ())
     if tx is not None:
         port.update(diagnosis)

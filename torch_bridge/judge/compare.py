@@ -1,5 +1,6 @@
 """Two traces, compared bit by bit: what differs, where first, and how far."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,14 +64,21 @@ class Comparison:
         return comparison_sentence(self)
 
 
-def compare(reference: Trace, candidate: Trace, *, envelope: Envelope | None = None) -> Comparison:
-    """Compare a run with another, bit by bit.
+def compare(
+    reference: Trace,
+    candidate: Trace,
+    *,
+    envelope: Envelope | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare a run with another, bit by bit, step by step: a file of any length is read and not held.
 
     Args:
         reference: the recorded PyTorch run.
         candidate: its replay in JAX, or another recorded run.
         envelope: how far rounding alone moved shadows of this run, for information; None takes what the replay
             measured.
+        progress: called after each step.
 
     Returns:
         A `Comparison`. It does not judge: two runs of the same function differ in bits as soon as a sum is taken in
@@ -84,7 +92,7 @@ def compare(reference: Trace, candidate: Trace, *, envelope: Envelope | None = N
         print(torch_bridge.compare(trace, torch_bridge.replay(trace, tx, drive="update")))
     """
     envelope = envelope or Envelope.from_arrays(candidate.extra)
-    quantities = compare_quantities(reference, candidate)
+    quantities = compare_quantities(reference, candidate, progress)
     limits = envelope.limits() if envelope else {}
     shares = {q.key: _share(q, limits[q.key]) for q in quantities if q.key in limits}
     drive = str(candidate.static.get("drive", ""))

@@ -1,11 +1,14 @@
 """Two traces -> their differences: how many, how far, and where the first and the largest stand."""
 
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from torch_bridge.replaying.envelope import distance, wide
+from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
 
@@ -91,43 +94,56 @@ def _rank(array: Array) -> Array:
     return np.where(bits & sign, below_sign - (bits & below_sign), bits | sign)
 
 
-def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
-    """Compare one quantity over all steps that both traces have."""
-    n_steps = min(reference.n_steps, candidate.n_steps)
-    distances = np.zeros(n_steps)
-    steps: list[int] = []
-    worst: Difference | None = None
-    elements = differing = 0
-    for t in range(n_steps):
+class _Running:
+    """The comparison of one quantity, step after step. What is held grows by 16 bytes for a step that differs."""
+
+    def __init__(self, reference: Trace, candidate: Trace, key: str) -> None:
+        self._reference, self._candidate, self._key = reference, candidate, key
+        self._steps, self._distances = array("q"), array("d")
+        self._worst: Difference | None = None
+        self._elements = self._differing = 0
+
+    def step(self, t: int) -> None:
+        reference, candidate, key = self._reference, self._candidate, self._key
         left, right = _pair(reference, candidate, key, t)
         if left is None or right is None:
             if not reference.same_bits(candidate, key, t):
-                steps.append(t)
-                distances[t] = np.nan if reference.has(key, t) and candidate.has(key, t) else np.inf
-            continue
-        elements += left.size
-        if left.dtype == right.dtype and left.tobytes() == right.tobytes():
-            continue
+                both = reference.has(key, t) and candidate.has(key, t)
+                self._differs(t, np.nan if both else np.inf)
+            return
+        self._elements += left.size
+        if same_bits(left, right):
+            return
         gaps = _gaps(left, right)
         if gaps is None or gaps.any():
-            differing += left.size if gaps is None else int(np.count_nonzero(gaps))
-            steps.append(t)
-            distances[t] = np.inf if gaps is None else distance(left, right)
-            if gaps is not None and (worst is None or gaps.max() > (worst.ulps or 0)):
-                worst = _element(t, key, left, right, gaps, int(np.argmax(gaps)))
-    return Quantity(
-        key,
-        elements,
-        differing,
-        np.array(steps, np.int64),
-        difference_at(reference, candidate, key, steps[0]) if steps else None,
-        worst,
-        distances,
-    )
+            self._differing += left.size if gaps is None else int(np.count_nonzero(gaps))
+            self._differs(t, np.inf if gaps is None else distance(left, right))
+            if gaps is not None and (self._worst is None or gaps.max() > (self._worst.ulps or 0)):
+                self._worst = _element(t, key, left, right, gaps, int(np.argmax(gaps)))
+
+    def result(self, n_steps: int) -> Quantity:
+        steps = np.array(self._steps, np.int64)
+        distances = np.zeros(n_steps)
+        distances[steps] = self._distances
+        first = difference_at(self._reference, self._candidate, self._key, int(steps[0])) if steps.size else None
+        return Quantity(self._key, self._elements, self._differing, steps, first, self._worst, distances)
+
+    def _differs(self, t: int, distance: float) -> None:
+        self._steps.append(t)
+        self._distances.append(distance)
 
 
-def compare_quantities(reference: Trace, candidate: Trace) -> list[Quantity]:
-    """Compare every quantity that both traces observed, in causal order.
+def compare_quantities(
+    reference: Trace, candidate: Trace, progress: Callable[[], None] = lambda: None
+) -> list[Quantity]:
+    """Compare every quantity that both traces observed, in causal order, over all steps that both have.
+
+    The traces are read step by step, and no step is held.
+
+    Args:
+        reference: a trace.
+        candidate: another.
+        progress: called after each step.
 
     Raises:
         ValueError: the traces have no quantity in common, or a quantity's shapes differ.
@@ -138,7 +154,13 @@ def compare_quantities(reference: Trace, candidate: Trace) -> list[Quantity]:
             f"nothing to compare: one trace has {', '.join(reference.keys) or 'no quantity'}, the other "
             f"{', '.join(candidate.keys) or 'none'}; were the parameters given torch's names (weights=)?"
         )
-    return [compare_quantity(reference, candidate, key) for key in keys]
+    n_steps = min(reference.n_steps, candidate.n_steps)
+    running = [_Running(reference, candidate, key) for key in keys]
+    for t in range(n_steps):
+        for each in running:
+            each.step(t)
+        progress()
+    return [each.result(n_steps) for each in running]
 
 
 def difference_at(reference: Trace, candidate: Trace, key: str, step: int) -> Difference:
@@ -162,11 +184,17 @@ def _pair(reference: Trace, candidate: Trace, key: str, step: int) -> tuple[Arra
     left, right = reference.value(key, step), candidate.value(key, step)
     if left is None or right is None:
         return left, right
+    if phase_of(key) == "data" and left.ndim == right.ndim == 1:
+        left, right = (_padded(each, max(left.size, right.size)) for each in (left, right))  # a batch of another size
     if left.shape != right.shape:
         raise ValueError(f"{key} has shape {left.shape} in one trace and {right.shape} in the other")
     if phase_of(key) in reference.numbers and _is_real_floating(right.dtype):
         left = left.astype(right.dtype)  # torch keeps a double, and casts it once, to the parameters' type
     return left, right
+
+
+def _padded(indices: Array, size: int) -> Array:
+    return np.pad(indices, (0, size - indices.size), constant_values=-1)
 
 
 def _gaps(left: Array, right: Array) -> Array | None:

@@ -24,6 +24,8 @@ from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
 from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.trace.dtypes import same_bits
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.weights import Weights, same_weights
@@ -58,7 +60,7 @@ class Port:
         trace, weights = self.trace, self._weights()
         side = Replay(
             trace.initial, self.tx, header=trace.static, drive="update", weights=self.weights, opt_state=self.opt_state,
-            digest_every=self._digest_every(),
+            keep=self._keep(),
         )  # fmt: skip
         judge = RuleJudge(trace, self.tx, weights)
         twins, furthest, differed = set(trace.twins), 0.0, False
@@ -93,7 +95,7 @@ class Port:
         side = Replay(
             self.trace.initial, self.tx, header=self.trace.static, drive="free", loss_fn=self.loss_fn,
             weights=self.weights, opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
-            digest_every=self._digest_every(),
+            keep=self._keep(),
         )  # fmt: skip
         steps = self._loss_steps() if self.step is not None else ()
         for t in range(self.trace.n_steps):
@@ -189,10 +191,10 @@ class Port:
     def _batch(self, t: int) -> Any:
         return self.batch(t, indices_of(self.trace.step(t)))
 
-    def _digest_every(self) -> int | None:
+    def _keep(self) -> Keep:
         """Of a large run, keep only digests and the last step: the recorded one may fill half of the memory already."""
-        size = sum(np.asarray(rows).nbytes for rows in self.trace.steps.values())
-        return self.trace.n_steps if size > LARGE else None
+        size = sum(rows.nbytes for rows in self.trace.steps.values())
+        return Keep("digest", every=self.trace.n_steps, gradients=False, norms=False) if size > LARGE else Keep()
 
     def _weights(self) -> Weights:
         return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))
@@ -210,14 +212,6 @@ def _furthest(recorded: Step, values: Step, phases: Sequence[str]) -> float:
         reference = recorded[key]
         stride = 1 + reference.size // SAMPLE
         some, other = (np.asarray(x).flat[::stride] for x in (reference, value))
-        if not _same_bits(some, other) or (stride > 1 and not _same_bits(reference, value)):
+        if not same_bits(some, other) or (stride > 1 and not same_bits(reference, value)):
             off = max(off, distance(some, other) / (norm(some) or 1.0), 1e-300)
     return off
-
-
-def _same_bits(reference: Array, value: Array) -> bool:
-    if reference.dtype != value.dtype or reference.shape != value.shape:
-        return False
-    bits = f"u{reference.dtype.itemsize}"
-    left, right = (np.ascontiguousarray(x).view(bits) for x in (reference, value))
-    return bool(np.array_equal(left, right))

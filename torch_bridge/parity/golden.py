@@ -1,6 +1,5 @@
 """Golden traces: made on request from a run of torch, loaded everywhere else, replaced only on request."""
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -74,12 +73,19 @@ def golden(path: Path, record: Record, update: Update, command: str, say: Callab
 
 def _load(path: Path, command: str) -> Trace:
     try:
-        return Trace.load(path)
+        return _whole(path)
     except ValueError as error:
         raise GoldenError(
             f"the golden trace cannot be read: {error}\nTake it from version control again (with Git LFS: git lfs "
             f"pull), or make it anew with\n    {command} --parity-replace"
         ) from error
+
+
+def _whole(path: Path) -> Trace:
+    trace = Trace.load(path)
+    if not trace.complete:
+        raise ValueError(f"{path} is not whole, its end is missing")
+    return trace
 
 
 def _recorded(path: Path, record: Record) -> Trace:
@@ -104,7 +110,7 @@ def _recorded(path: Path, record: Record) -> Trace:
 def _change(path: Path, made: Trace) -> str:
     """Say how a recording differs from what a file holds, whatever that is."""
     try:
-        return _difference(Trace.load(path), made)
+        return _difference(_whole(path), made)
     except ValueError as error:
         return str(error)
 
@@ -151,19 +157,9 @@ def _replace(path: Path, trace: Trace) -> bool:
     beside = path.with_name(f".{path.name}.new.{os.getpid()}")
     try:
         trace.save(beside)
-        if _contents(beside) == _contents(path):
+        if beside.read_bytes() == path.read_bytes():
             return False
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     return True
-
-
-def _contents(path: Path) -> tuple[object, bytes]:
-    """The header and the data of a file; safetensors writes a header's entries in any order."""
-    content = path.read_bytes()
-    end = 8 + int.from_bytes(content[:8], "little")
-    try:
-        return json.loads(content[8:end]), content[end:]
-    except ValueError:  # a damaged file is like no other
-        return None, content

@@ -81,12 +81,13 @@ class Found:
         if self._clipping is not None:
             self._clipping.drop()
 
-    def settle(self, n_steps: int, search: bool) -> None:
+    def settle(self, n_steps: int, search: bool = False, is_over: bool = True) -> None:
         """Amend the recipe by what the steps so far have shown.
 
         Args:
             n_steps: how many they are.
             search: look also for schedulers that were not stepped yet.
+            is_over: say what is not known of them.
         """
         if self._clipping is not None and (clip := self._clipping.found(n_steps)) is not None:
             self._header.amend(clip=clip)
@@ -96,7 +97,7 @@ class Found:
         if self._schedulers is not None and (found := self._schedulers.found(n_steps, search)) is not None:
             rows, steps_per_epoch, sentence = found
             self._header.amend(rows, steps_per_epoch=steps_per_epoch)
-            if sentence:
+            if sentence and is_over:
                 self._header.note(sentence)
 
     def _on_average(self, call: Any, args: Any, kwargs: Any) -> Any:

@@ -1,11 +1,12 @@
 """An optimizer's quantities: its parameters by name, their gradients as it uses them, its state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.phases import FIRST, LAST
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.optimizers import adapter_of
@@ -77,13 +78,20 @@ class OptimizerView:
                 for index, g in enumerate(self.optimizer.param_groups)
             ]
 
-    def state(self) -> dict[str, Array]:
-        """Return the parameters, and what the optimizer holds for each of them, by key."""
-        state = {f"parameter/{name}": to_numpy(parameter) for _, name, parameter in self.parameters()}
-        for _, name, parameter in self.parameters():
-            for key, entry in self.optimizer.state.get(parameter, {}).items():
-                if (array := _as_array(entry)) is not None and self._is_state(key):
-                    state[f"{key}/{name}"] = array
+    def state(self, known: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Return the parameters, and what the optimizer holds for each of them, by key.
+
+        Args:
+            known: earlier values. An array of it that no bit differs from is returned itself, and nothing is copied.
+        """
+        known = known or {}
+        named = list(self.parameters())
+        state = {(key := f"parameter/{name}"): _copied(parameter, known.get(key)) for _, name, parameter in named}
+        for _, name, parameter in named:
+            for entry_key, entry in self.optimizer.state.get(parameter, {}).items():
+                if _is_array(entry) and self._is_state(entry_key):
+                    key = f"{entry_key}/{name}"
+                    state[key] = _copied(entry, known.get(key))
         return state
 
     def _is_state(self, key: str) -> bool:
@@ -141,8 +149,16 @@ def dense(tensor: "torch.Tensor") -> "torch.Tensor":
     return tensor.to_dense() if tensor.is_sparse else tensor
 
 
-def _as_array(entry: Any) -> Array | None:
-    """A value of an optimizer's state as an array; None for what is neither a tensor nor a number."""
-    if hasattr(entry, "detach"):
-        return to_numpy(dense(entry))
-    return np.asarray(entry) if isinstance(entry, int | float) else None
+def _is_array(entry: Any) -> bool:
+    """Whether a value of an optimizer's state is a tensor or a number."""
+    return hasattr(entry, "detach") or isinstance(entry, int | float)
+
+
+def _copied(entry: Any, known: Array | None) -> Array:
+    """A copy of a tensor, or of a number; or what is known, if it is the same in every bit."""
+    if not hasattr(entry, "detach"):
+        array = np.asarray(entry)
+        return known if known is not None and same_bits(array, known) else array
+    if known is not None and same_bits(to_numpy(dense(entry), copy=False), known):
+        return known
+    return to_numpy(dense(entry))

@@ -1,10 +1,12 @@
 """A PyTorch run -> Trace, through hooks; no bit of the run changes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch_bridge.recording.recorder import Recorder
 from torch_bridge.recording.twins import Twins
+from torch_bridge.trace.keep import Keep
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +23,11 @@ def record(
     average: "torch.optim.swa_utils.AveragedModel | None" = None,
     clip: bool | Mapping[str, Any] = False,
     steps_per_epoch: int = 1,
-    digest_every: int | None = None,
+    keep: Keep | None = None,
+    path: str | os.PathLike[str] | None = None,
     twins: Twins | bool = True,
 ) -> "Recorder":
-    """Watch a PyTorch run; a second line, ``recorder.trace()`` or ``recorder.save(path)``, ends it.
+    """Watch a PyTorch run; a second line, ``recorder.trace()`` or ``recorder.save(path)``, gives its trace.
 
     Every ``optimizer.step()`` becomes one step of the trace: the loss that was differentiated (of several backward
     passes the sum), gradients as the optimizer uses them, what it computes of them and keeps (gradients after weight
@@ -51,8 +54,11 @@ def record(
             of True, the arguments of a ``clip_grad_value_`` that the script had imported by its name before, such as
             ``{"clip_value": 0.5}``.
         steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``, for the header.
-        digest_every: None keeps every tensor. A number k keeps gradients in full, and of the rest 128-bit digests and
-            every k-th tensor; `torch_bridge.restore` rebuilds what is missing and proves it by the digests.
+        keep: what is kept of each step, see `Keep`; None keeps every tensor.
+        path: a file to write the trace to as the run goes, in memory that does not grow with the run. It appears with
+            the first step, in place of one of that name; if the process is killed, it holds the steps that were
+            written, all but the latest. `Recorder.close` ends it, or the end of the process. None keeps the trace in
+            memory, for `Recorder.trace` and `Recorder.save`.
         twins: the steps that are evaluated in float64 as well; True takes `Twins()`, False none.
 
     Returns:
@@ -60,6 +66,7 @@ def record(
 
     Raises:
         TypeError: ``optimizer`` is no optimizer.
+        OSError: ``path`` cannot be written.
         ValueError: the optimizer has a parameter that the model lacks, or an argument is out of range.
 
     Exactness: recording changes no bit of the run: it reads, and copies. After this call it raises nothing into the
@@ -70,6 +77,9 @@ def record(
         recorder = torch_bridge.record(model, optimizer, criterion=criterion, loader=loader)
         train(model, optimizer)                      # the script as it was
         recorder.save("run.trace")
+
+        with torch_bridge.record(model, optimizer, path="long.trace", keep=Keep("digest", every=1000)):
+            train(model, optimizer)
     """
     return Recorder(
         model,
@@ -80,6 +90,7 @@ def record(
         average=average,
         clip=clip,
         steps_per_epoch=steps_per_epoch,
-        digest_every=digest_every,
+        keep=keep,
+        path=path,
         twins=twins,
     )

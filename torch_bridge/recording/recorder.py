@@ -1,5 +1,6 @@
 """The hooks on a PyTorch run, and the steps that they recorded."""
 
+import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -20,6 +21,8 @@ from torch_bridge.recording.scheduler_steps import SchedulerSteps
 from torch_bridge.recording.step_watch import StepWatch
 from torch_bridge.recording.twins import Twins
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.file import TraceFile
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.translate.parameters import tied_parameters
@@ -52,11 +55,19 @@ class Recorder:
         average: "torch.optim.swa_utils.AveragedModel | None" = None,
         clip: bool | Mapping[str, Any] = False,
         steps_per_epoch: int = 1,
-        digest_every: int | None = None,
+        keep: Keep | None = None,
+        path: str | os.PathLike[str] | None = None,
+        file: TraceFile | None = None,
+        name: str = "",
         twins: Twins | bool = True,
         unasked: Unasked | None = None,
     ) -> None:
-        """Attach the hooks; the arguments are those of `record`, and what a recorder of a whole script goes by."""
+        """Attach the hooks.
+
+        The arguments are those of `record`, and what a recorder of a whole script goes by: ``file``, which is written
+        to in place of one of its own and not closed here, and the ``name`` of the run in it.
+        """
+        self._file = None if file is not None else TraceFile(path)
         self._view = OptimizerView(optimizer, model)
         recipe = read_recipe(
             optimizer,
@@ -69,13 +80,14 @@ class Recorder:
         )
         self._header = Header(self._view, recipe, None if unasked is None else unasked.notify)
         self._header.data["modules"] = kinds_of(model)
-        self._builder = TraceBuilder(self._header.data, digest_every=digest_every)
+        self._builder = TraceBuilder(self._header.data, keep=keep, file=file or self._file, name=name)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # quantities of the step under way so far
         self._metric: float | None = None
         self.before: dict[str, Array] = {}
         self.latest: dict[str, Array] = {}
-        self._open = self._ready = False
+        self._twins: dict[int, dict[str, Array]] = {}  # of the step under way
+        self._open = self._ready = self._is_over = False
         self._failures: set[tuple[str, str]] = set()
         self._undo: list[Callable[[], None]] = []
         self._unasked = unasked
@@ -100,6 +112,9 @@ class Recorder:
             averaged=self._after_average if average is None else None,
         )
         self._undo.append(self._found.close)
+        if path is not None:  # or a script that ends without a word would leave the file without its end
+            atexit.register(self.close)
+            self._undo.append(lambda: atexit.unregister(self.close))
         self._watch.before_step(0)
 
     def _batches(self, loader: Any) -> Batches | Loaders | None:
@@ -171,6 +186,11 @@ class Recorder:
         self._guarded(self._watch.model_is_called)(args, kwargs, part)
 
     @property
+    def optimizer_name(self) -> str:
+        """The optimizer's class."""
+        return str(self._header.data["recipe"]["optimizer"]).rpartition(".")[2]
+
+    @property
     def n_steps(self) -> int:
         """How many steps were recorded so far."""
         return self._step
@@ -181,23 +201,44 @@ class Recorder:
         Raises:
             ValueError: no step was made yet.
         """
-        self._close_step()
-        self._watch.stop()
+        self._settle()
         if self._builder.n_steps == 0:
             raise ValueError("nothing was recorded: no optimizer.step() ran since record(...)")
-        self._found.settle(self._builder.n_steps, search=self._unasked is not None)
         return self._builder.build()
 
     def save(self, path: str | os.PathLike[str]) -> Trace:
-        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it."""
+        """Write the trace of the steps so far to ``path``, see `Trace.save`, and return it.
+
+        Raises:
+            ValueError: no step was made yet, or the recording is written there as it goes.
+        """
+        written = None if self._file is None else self._file.path
+        if written is not None and not self._is_over and os.path.abspath(written) == os.path.abspath(path):
+            raise ValueError(f"the recording is written to {written} as it goes: recorder.close() ends it")
         trace = self.trace()
         trace.save(path)
         return trace
 
     def close(self) -> None:
-        """Remove every hook; the trace stays."""
+        """Remove every hook, and end the file that the run was written to; the trace stays."""
         while self._undo:
             self._undo.pop()()
+        self._guarded(self._finish)()
+
+    def _finish(self) -> None:
+        if self._is_over:
+            return
+        self._settle()
+        self._is_over = True
+        self._builder.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _settle(self) -> None:
+        self._close_step()
+        self._watch.stop()
+        if self._builder.n_steps and not self._is_over:
+            self._found.settle(self._builder.n_steps, search=self._unasked is not None)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -218,8 +259,11 @@ class Recorder:
     def _close_step(self) -> None:
         """Put the latest step into the trace. It stays open until then, for an average that is updated after it."""
         if self._open:
-            self._builder.append(self.latest)
             self._open = False
+            n_steps = self._builder.n_steps
+            if self._builder.writes_facts(n_steps + 1):
+                self._found.settle(n_steps + 1, is_over=False)
+            self._builder.append(self.latest, self._twins.pop(n_steps, None))
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         self._ready = False
@@ -228,7 +272,7 @@ class Recorder:
         if added := self._view.grown():
             self._record_added(added)
         averages = {key: value for key, value in self.latest.items() if key.startswith("average/")}
-        self.before = self._view.state() | averages
+        self.before = self._view.state(self.latest) | averages
         if self._builder.n_steps == 0:
             self._builder.initial = dict(self.before)
         else:
@@ -268,7 +312,7 @@ class Recorder:
 
     def _note_if_touched(self) -> None:
         last = self.latest
-        touched = [key for key, now in self.before.items() if key in last and now.tobytes() != last[key].tobytes()]
+        touched = [key for key, now in self.before.items() if key in last and now is not last[key]]
         if not touched:
             return
         step, known = self._builder.n_steps, self._header.data.setdefault("touched", [])
@@ -284,8 +328,9 @@ class Recorder:
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
+        self._twins = {}  # that of a step which came to nothing is not this one's
         if twin is not None and not self._view.is_skipping():
-            self._builder.twins[step] = twin
+            self._twins = {step: twin}
             self._header.describe_twin(step, twin)
         if self._metric is not None:
             self._pending["metric"] = np.asarray(self._metric)

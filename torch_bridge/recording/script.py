@@ -1,4 +1,4 @@
-"""A PyTorch script as it is -> a Trace for each of its optimizers."""
+"""A PyTorch script as it is -> one trace file with a run for each of its optimizers."""
 
 import os
 import weakref
@@ -23,6 +23,8 @@ from torch_bridge.recording.patch import (
 from torch_bridge.recording.recorder import Recorder
 from torch_bridge.recording.run_script import run_script
 from torch_bridge.recording.twins import Twins
+from torch_bridge.trace.file import TraceFile
+from torch_bridge.trace.keep import Keep
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,7 @@ def record_script(
     *,
     output: str | os.PathLike[str] = "run.trace",
     steps: int | None = None,
+    keep: Keep | None = None,
     twins: Twins | bool = True,
     notify: Callable[[str], None] = print,
 ) -> int:
@@ -46,9 +49,10 @@ def record_script(
     Args:
         script: path of the script.
         arguments: what follows it in ``sys.argv``.
-        output: where the first optimizer's trace goes; those of others get a number, ``run.1.trace``, ``run.2.trace``,
-            in the order of their first steps.
+        output: the trace file. It is written as the script goes, see `record`, and holds a run for each optimizer, in
+            the order of their first steps, by the name of what it trains; see `Trace.load`.
         steps: record so many steps of each optimizer; the script goes on. None records all.
+        keep: what is kept of each step, see `Keep`; None keeps every tensor.
         twins: see `record`.
         notify: takes each sentence: which trace is where, and what could not be seen.
 
@@ -56,7 +60,7 @@ def record_script(
         The script's exit status; 2 if that is 0 and no step was recorded.
 
     Raises:
-        FileNotFoundError: there is no such script, or no such folder for the trace.
+        OSError: there is no such script, or the trace cannot be written; nothing ran.
         ValueError: ``steps`` is not positive.
 
     Exactness: the script computes, draws and prints what it does without. An exception that ends it is printed here.
@@ -65,21 +69,19 @@ def record_script(
 
         record_script("train.py", ["--epochs", "2"], output="run.trace")
     """
-    path, folder = Path(script), Path(output).resolve().parent
+    path = Path(script)
     if not path.is_file():
         raise FileNotFoundError(f"there is no script {path}")
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(output).is_dir():
-        raise FileNotFoundError(f"cannot write the trace {output}: choose another place with -o")
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be a positive number or None, but got {steps}")
-    recording = ScriptRecording(Path(output), steps, twins, notify)
+    recording = ScriptRecording(TraceFile(output), steps, keep, twins, notify)
     try:
         status = run_script(str(path), arguments)
     finally:
         recording.finish()
-    if not recording.n_traces:
+    if not recording.n_runs:
         notify(f"nothing was recorded: no optimizer.step() of PyTorch ran in {path}")
-    return status or (0 if recording.n_traces else 2)
+    return status or (0 if recording.n_runs else 2)
 
 
 @dataclass(eq=False)
@@ -90,7 +92,6 @@ class _Watched:
     loaders: Loaders = field(default_factory=Loaders)
     recorder: Recorder | None = None
     undo: list[Callable[[], None]] = field(default_factory=list)
-    path: Path | None = None
     trains: str = ""
     is_over: bool = False
 
@@ -103,20 +104,26 @@ class ScriptRecording:
     """Hooks that give every optimizer made from now on a `Recorder`.
 
     Attributes:
-        n_traces: how many traces were written.
+        n_runs: how many runs were written.
     """
 
-    def __init__(self, output: Path, steps: int | None, twins: Twins | bool, notify: Callable[[str], None]) -> None:
-        """Listen; the arguments are those of `record_script`."""
+    def __init__(
+        self,
+        file: TraceFile,
+        steps: int | None,
+        keep: Keep | None,
+        twins: Twins | bool,
+        notify: Callable[[str], None],
+    ) -> None:
+        """Listen; the arguments are those of `record_script`, and the file."""
         from torch.optim import optimizer
 
-        self.n_traces = 0
-        self._output = output.absolute()  # a script may change the folder
+        self.n_runs = 0
+        self._file, self._keep = file, keep
         self._steps, self._twins, self._notify = steps, twins, notify
         self._watched: list[_Watched] = []
         self._seeds: list[int] = []
         self._loaders: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._n_started = 0
         listeners = (
             (NEW_OPTIMIZER, self._on_optimizer),
             (ITERATE_LOADER, self._on_loader),
@@ -126,12 +133,12 @@ class ScriptRecording:
         )
         self._undo = [patch.add_listener(listener) for patch, listener in listeners]
         self._undo.append(optimizer.register_optimizer_step_pre_hook(self._before_step).remove)
-        self._undo.append(optimizer.register_optimizer_step_post_hook(self._after_step).remove)
 
     def finish(self) -> None:
-        """Write the traces that are not written yet, and remove every hook."""
+        """End the runs and the file, and remove every hook."""
         for watched in self._watched:
             self._end(watched)
+        self._guarded(self._file.close)
         for watched in reversed(self._watched):
             watched.loaders.close()
         while self._undo:
@@ -223,8 +230,11 @@ class ScriptRecording:
         watched.trains = described(model)
         watched.is_over = True  # unless the next line succeeds
         unasked = Unasked(watched.loaders, self._notify)
-        watched.recorder = Recorder(model, optimizer, twins=self._twins, unasked=unasked)
-        watched.is_over = False
+        recorder = Recorder(
+            model, optimizer, keep=self._keep, file=self._file, name=watched.trains, twins=self._twins, unasked=unasked
+        )
+        recorder.describe(seeds=self._seeds)  # those of the whole script, as they come
+        watched.recorder, watched.is_over = recorder, False
         if given is not None:
             call_args, call_kwargs = given
             watched.recorder.model_is_called(call_args, call_kwargs, part=not is_whole)
@@ -248,13 +258,6 @@ class ScriptRecording:
         if recorder is not None and not watched.is_over and self._steps and recorder.n_steps >= self._steps:
             self._end(watched)
 
-    def _after_step(self, optimizer: "torch.optim.Optimizer", args: Any, kwargs: Any) -> None:
-        watched = self._of(optimizer)
-        if watched is not None and watched.path is None and watched.recorder is not None:
-            suffix = f".{self._n_started}" if self._n_started else ""
-            watched.path = self._output.with_name(f"{self._output.stem}{suffix}{self._output.suffix}")
-            self._n_started += 1
-
     def _of(self, optimizer: "torch.optim.Optimizer") -> _Watched | None:
         return next((each for each in self._watched if each.optimizer() is optimizer), None)
 
@@ -264,19 +267,17 @@ class ScriptRecording:
         recorder, over, watched.is_over = watched.recorder, watched.is_over, True
         if recorder is None or over:
             return
-        self._guarded(self._write, watched, recorder)
         recorder.close()
+        self._guarded(self._tell, watched, recorder)
         watched.loaders.pause()
 
-    def _write(self, watched: _Watched, recorder: Recorder) -> None:
-        if recorder.n_steps == 0 or watched.path is None:
+    def _tell(self, watched: _Watched, recorder: Recorder) -> None:
+        if recorder.n_steps == 0:
             return
-        recorder.describe(seeds=list(self._seeds))
-        trace = recorder.save(watched.path)
-        kind = trace.static["recipe"]["optimizer"].rpartition(".")[2]
-        steps = "1 step" if trace.n_steps == 1 else f"{trace.n_steps} steps"
-        self._notify(f"{watched.path.name}: {steps} of {kind}, which trains {watched.trains}")
-        self.n_traces += 1
+        steps = "1 step" if recorder.n_steps == 1 else f"{recorder.n_steps} steps"
+        name = Path(self._file.path or "").name
+        self._notify(f"{name}: {steps} of {recorder.optimizer_name}, which trains {watched.trains}")
+        self.n_runs += 1
 
 
 @dataclass(frozen=True, eq=False)

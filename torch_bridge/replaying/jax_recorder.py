@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -11,6 +12,8 @@ import optax
 from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.replaying.layout import Layout, header_of, jax_header
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.file import TraceFile
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import Trace
 from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
 from torch_bridge.weights import Weights, same_weights
@@ -30,7 +33,8 @@ class JaxRecorder:
         *,
         like: Trace | str,
         weights: Weights | None = None,
-        digest_every: int | None = None,
+        keep: Keep | None = None,
+        path: str | os.PathLike[str] | None = None,
     ) -> None:
         """Begin a trace.
 
@@ -40,7 +44,12 @@ class JaxRecorder:
             like: the recorded PyTorch run; or, where that is on another machine, the class of its optimizer, such as
                 ``"torch.optim.adam.Adam"``, by which states and quantities are named.
             weights: how ``params`` lie to torch's, see `map_weights`; None takes a flat dict by torch's names.
-            digest_every: None keeps every tensor. A number k keeps 128-bit digests and every k-th tensor, see `record`.
+            keep: what is kept of each step, see `Keep`; None keeps every tensor.
+            path: a file to write the trace to as the run goes, see `record`; `close` ends it.
+
+        Raises:
+            ValueError: ``params`` have no names of torch's, or ``like`` is no optimizer that is known here.
+            OSError: ``path`` cannot be written.
         """
         header = dict(like.static) if isinstance(like, Trace) else header_of(like)
         if weights is None and not isinstance(params, Mapping):
@@ -49,7 +58,8 @@ class JaxRecorder:
                 "torch_bridge.map_weights"
             )
         self._layout = Layout(weights or same_weights(params), header)
-        self._builder = TraceBuilder(jax_header(header), digest_every=digest_every, in_full=("data", "gradient"))
+        self._file = TraceFile(path)
+        self._builder = TraceBuilder(jax_header(header), keep=keep, file=self._file)
         self._builder.initial = self._layout.named(self._held(params, opt_state))
 
     def step(
@@ -103,6 +113,19 @@ class JaxRecorder:
         trace = self.trace()
         trace.save(path)
         return trace
+
+    def close(self) -> None:
+        """End the file that the run was written to; the trace stays."""
+        self._builder.close()
+        self._file.close()
+
+    def __enter__(self) -> "JaxRecorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _held(self, params: Any, opt_state: optax.OptState | None) -> dict[str, Any]:
         held: dict[str, Any] = {"parameter": params}

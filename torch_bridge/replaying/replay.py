@@ -15,6 +15,7 @@ from torch_bridge.replaying.layout import Layout, jax_header
 from torch_bridge.replaying.monte_carlo import shaken
 from torch_bridge.replaying.steps import Carry, StepFunction, compiled_step, optax_step
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.weights import Weights, require_same_training, same_weights
@@ -47,7 +48,7 @@ class Replay:
         step: StepFunction | None = None,
         state: Carry = None,
         shadows: int = 0,
-        digest_every: int | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """Prepare a replay; the arguments are those of `replay`, ``initial`` and ``header`` the trace's."""
         _check(drive, tx, loss_fn, step)
@@ -73,15 +74,7 @@ class Replay:
         self._floors: dict[str, list[float]] = {}
         self._calls = 0
         self.seconds = 0.0
-        self.builder = TraceBuilder(
-            {
-                **jax_header(header),
-                "drive": drive,
-            },
-            digest_every=digest_every,
-            in_full=("data",),
-            statistics=False,
-        )
+        self.builder = TraceBuilder({**jax_header(header), "drive": drive}, keep=keep)
         self.builder.initial = dict(initial)
 
     def step(self, before: Step, recorded: Step, batch: Any = None) -> dict[str, Array]:
@@ -147,7 +140,7 @@ def replay(
     state: Carry = None,
     order: Sequence[Array] | None = None,
     shadows: int = 0,
-    digest_every: int | None = None,
+    keep: Keep | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Trace:
     """Run the JAX port through the steps of a recorded run.
@@ -170,7 +163,7 @@ def replay(
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them; None takes the trace's. For the drive `free`.
         shadows: how many runs with other roundings show the spread of this one, for information; 0 or at least 2.
-        digest_every: None keeps every tensor. A number k keeps 128-bit digests, and every k-th tensor, see `record`.
+        keep: what is kept of each step, see `Keep`; None keeps every tensor.
         progress: called after each step.
 
     Returns:
@@ -186,7 +179,7 @@ def replay(
     batch_of = batches_of(data)
     side = Replay(
         trace.initial, tx, header=trace.static, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state,
-        step=step, state=state, shadows=shadows, digest_every=digest_every,
+        step=step, state=state, shadows=shadows, keep=keep,
     )  # fmt: skip
     for t in range(trace.n_steps):
         recorded = trace.step(t)

@@ -12,7 +12,7 @@ import funcsgd
 from funcsgd.averages import with_average
 from torch_bridge.replaying.replay import replay
 from torch_bridge.trace.phases import phase_of
-from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.trace.trace import Rows, Trace
 from torch_bridge.translate.build import build_average, build_clip, build_rule
 from torch_bridge.translate.optimizers import Number, adapter_named
 from torch_bridge.translate.recipe import AverageCall, Clip
@@ -23,16 +23,22 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
     """Rebuild the full values that a digested trace left out, from its gradients, and prove them by its digests.
 
     Args:
-        trace: a trace with full gradients, as `record` makes it with ``digest_every``.
+        trace: a trace with full gradients, as `record` makes it with ``keep=Keep("digest")``.
         tx: the rule that torch followed; None takes `recorded_rule`.
 
     Returns:
         The trace, with every parameter and every tensor of the optimizer's state in full.
 
     Raises:
-        ValueError: a rebuilt value does not have the recorded digest, so this backend (see `funcsgd.exactness`) or
-            this rule is not torch's; the message names the step and the quantity.
+        ValueError: gradients were not kept; or a rebuilt value does not have the recorded digest, so this backend (see
+            `funcsgd.exactness`) or this rule is not torch's; the message names the step and the quantity.
     """
+    for key in trace.digests:
+        if phase_of(key) == "gradient" and len(trace.kept[key]) < trace.n_steps:
+            raise ValueError(
+                f"the trace holds only digests of {key} at some steps, and without gradients nothing can be rebuilt: "
+                "record with keep=Keep('digest'), or Keep('full')"
+            )
     rebuilt = replay(trace, tx or recorded_rule(trace), drive="update")
     for t in range(trace.n_steps):
         for key in (key for key in trace.keys if key in trace.digests):
@@ -43,7 +49,8 @@ def restore(trace: Trace, tx: optax.GradientTransformation | None = None) -> Tra
                 )
     left = [key for key in trace.digests if key not in rebuilt.steps]  # what the rule does not show stays digested
     steps = {**trace.steps, **{key: rebuilt.steps[key] for key in trace.digests if key not in left}}
-    kept, digests, norms = ({key: room[key] for key in left} for room in (trace.kept, trace.digests, trace.norms))
+    kept, digests = {key: trace.kept[key] for key in left}, {key: trace.digests[key] for key in left}
+    norms = {key: trace.norms[key] for key in left if key in trace.norms}
     return replace(trace, steps=steps, kept=kept, digests=digests, norms=norms)
 
 
@@ -86,6 +93,6 @@ def _numbers(trace: Trace, optimizer: str, index: int) -> dict[Number, Any]:
     return found
 
 
-def _read(table: Array) -> Callable[[jax.Array], jax.Array]:
+def _read(table: Rows) -> Callable[[jax.Array], jax.Array]:
     table = np.asarray(table)
     return lambda count: jax.numpy.asarray(table)[jax.numpy.minimum(count, len(table) - 1)]

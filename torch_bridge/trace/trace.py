@@ -1,35 +1,30 @@
 """Trace: what a training run did, step by step. The one thing that crosses between the frameworks."""
 
-import json
 import os
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 
-from torch_bridge.files import write_whole
+from torch_bridge.trace.columns import Column, Lazy
 from torch_bridge.trace.digest import digest
+from torch_bridge.trace.file import RunLog, TraceFile
+from torch_bridge.trace.frames import DamagedTraceError, NewerFormatError
+from torch_bridge.trace.index import Index
+from torch_bridge.trace.log import open_log
 from torch_bridge.trace.phases import causal_order, name_of, phase_of, phases_of
+from torch_bridge.trace.reader import read_runs
 
 Array: TypeAlias = npt.NDArray[Any]
 
 Step: TypeAlias = Mapping[str, Array]
 """The quantities of one step, arrays such as ``"gradient/0.weight"``. Keys are ``phase/name``, or ``phase``."""
 
-FORMAT = 1  # of the file; a reader rejects a newer one
 
-_DTYPES = {
-    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16, "I32": np.int32,
-    "U32": np.uint32, "I64": np.int64, "U64": np.uint64, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
-    "F32": np.float32, "F64": np.float64, "C64": np.complex64,
-}  # fmt: skip
+Rows: TypeAlias = Array | Column
+"""A quantity over the steps of a run: an array, or what reads one."""
 
 
 def in_phase(values: Step, phase: str) -> dict[str, Array]:
@@ -48,8 +43,8 @@ class Trace:
             ``"numbers"`` and ``"state"`` name the phases of its optimizer.
         initial: the state before the first step, ``"parameter/NAME"`` and what the optimizer held, such as
             ``"momentum_buffer/NAME"``.
-        steps: ``"phase/name"`` -> array of shape ``(n_steps, *shape)``. A digested quantity has only the steps that
-            were kept, see `kept`.
+        steps: ``"phase/name"`` -> array of shape ``(n_steps, *shape)``; of a recorded run a `Column`, which reads from
+            the file what it is asked for. A digested quantity has only the steps that were kept, see `kept`.
         kept: for a digested quantity, int64 ``(k,)``: the steps whose full values are the k rows in `steps`.
         digests: for a digested quantity, uint64 ``(n_steps, 2)``: the hash of each step's value.
         norms: for a digested quantity, float64 ``(n_steps, 3)``: 2-norm, largest magnitude and mean of each step's
@@ -61,17 +56,21 @@ class Trace:
             the output of each leaf module, ``"forward/MODULE"``, and ``"narrow/forward/MODULE"``, the same output as
             the run itself had it. ``static["twins"]`` names the steps and layers, and the reasons why steps have no
             twin.
+        name: of the run, in a file that holds several.
+        complete: False for a recording that was ended before its end, by ``kill -9`` or a power cut.
     """
 
     static: Mapping[str, Any]
     initial: Step
-    steps: Mapping[str, Array]
+    steps: Mapping[str, Rows]
     kept: Mapping[str, Array] = field(default_factory=dict)
-    digests: Mapping[str, Array] = field(default_factory=dict)
-    norms: Mapping[str, Array] = field(default_factory=dict)
+    digests: Mapping[str, Rows] = field(default_factory=dict)
+    norms: Mapping[str, Rows] = field(default_factory=dict)
     present: Mapping[str, Array] = field(default_factory=dict)
     extra: Mapping[str, Array] = field(default_factory=dict)
     twins: Mapping[int, Step] = field(default_factory=dict)
+    name: str = ""
+    complete: bool = True
 
     @property
     def n_steps(self) -> int:
@@ -101,6 +100,8 @@ class Trace:
     def value(self, key: str, step: int) -> Array | None:
         """Return a quantity at a step, or None where the step lacks it or only its digest was kept."""
         rows = self.steps.get(key)
+        if isinstance(rows, Column):
+            return rows.at_step(step)
         if rows is None or not self.has(key, step):
             return None
         if key not in self.kept:
@@ -114,11 +115,10 @@ class Trace:
 
     def digest(self, key: str, step: int) -> Array | None:
         """Return the 128-bit digest of a quantity at a step, or None where the step lacks it."""
-        if not self.has(key, step):
-            return None
-        if key in self.digests:
-            return np.asarray(self.digests[key][step])
-        return digest(self.steps[key][step])
+        if key in self.digests and (row := _at(self.digests[key], step)) is not None:
+            return row if self.has(key, step) else None
+        value = self.value(key, step)
+        return None if value is None else digest(value)
 
     def same_bits(self, other: "Trace", key: str, step: int) -> bool:
         """Return True if both runs lack a quantity at a step, or both have it with the same digest."""
@@ -140,68 +140,128 @@ class Trace:
         for key in self.steps:
             if phase_of(key) not in ("parameter", *self.state, "average"):
                 continue
-            earlier = [t for t in range(step) if self.has(key, t)] if key in self.present else [step - 1] * (step > 0)
-            if earlier:
-                value = self.value(key, earlier[-1])
+            earlier = np.flatnonzero(self.present[key][:step]) if key in self.present else np.arange(step)[-1:]
+            if earlier.size:
+                value = self.value(key, int(earlier[-1]))
                 if value is None and phase_of(key) == "average":
                     continue  # nothing but the average itself depends on it
                 if value is None:
                     raise ValueError(
                         f"the trace holds only a digest of {key} at step {earlier[-1]}: rebuild it with "
-                        "torch_bridge.restore(trace), or record with digest_every=None"
+                        "torch_bridge.restore(trace), or record with keep=Keep('full')"
                     )
                 state[key] = value
         return state
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as safetensors with a JSON header; the file appears whole or not at all.
+        """Write the trace as a file of one run; it appears whole or not at all. The same trace gives the same bytes.
 
         Args:
             path: file to write; an existing one is replaced.
         """
-        tensors = dict(self._flat())
-        twin_order = [f"{step}/{key}" for step, twin in self.twins.items() for key in twin]
-        static = {**self.static, "order": list(self.steps), "twin_order": twin_order}
-        metadata = {"format": str(FORMAT), "static": json.dumps(static)}
-        write_whole(path, safetensors.numpy.save(tensors, metadata))
+        with TraceFile(path, whole=True) as file:
+            self._write(file.run(self.name))
+
+    def _write(self, run: RunLog) -> None:
+        run.begin({key: value for key, value in self.static.items() if key != "n_steps"}, self.initial)
+        first = {key: int(np.argmax(self.present[key])) for key in self.steps if key in self.present}
+        keys = sorted(self.steps, key=lambda key: first.get(key, 0))  # as whoever reads the file will find them
+        for step in range(self.n_steps):
+            values: dict[tuple[str, str], Array] = {}
+            for key in keys:
+                for room, rows in (("digests", self.digests), ("norms", self.norms)):
+                    if key in rows and (row := _at(rows[key], step)) is not None:
+                        values[room, key] = row
+                if (value := self.value(key, step)) is not None:
+                    values["steps", key] = value
+            values |= {("twins", key): np.asarray(value) for key, value in self.twins.get(step, {}).items()}
+            run.step(values)
+        run.more("extra", self.extra)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Trace":
-        """Read a trace that `save` wrote.
+    def load(cls, path: str | os.PathLike[str], run: str | None = None) -> "Trace":
+        """Open a trace file. Steps are read when they are asked for; here every checksum is compared.
+
+        Args:
+            path: of the file.
+            run: the name of a run; None takes the only one.
+
+        Returns:
+            The run. Of a recording that did not come to its end, it holds the steps that were written whole.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no trace, is cut short, or was written in a newer format.
+            ValueError: the file is no trace, is damaged, was written in a newer format, holds no whole step, or holds
+                several runs and none, or another one, is named.
         """
-        blob = Path(path).read_bytes()
+        runs = cls.load_all(path)
+        if run is None and len(runs) == 1:
+            return next(iter(runs.values()))
+        if run is None:
+            raise ValueError(
+                f"{path} holds {len(runs)} runs: name one with run= (--run), of {', '.join(map(repr, runs))}"
+            )
+        if run not in runs:
+            raise ValueError(f"{path} holds no run {run!r}: there are {', '.join(map(repr, runs))}")
+        return runs[run]
+
+    @classmethod
+    def load_all(cls, path: str | os.PathLike[str]) -> dict[str, "Trace"]:
+        """Open a trace file, and return each of its runs by its name, in the order of their first steps.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: see `load`.
+        """
         try:
-            (length,) = struct.unpack("<Q", blob[:8])
-            metadata = json.loads(blob[8 : 8 + length])["__metadata__"]
-            version, static = int(metadata["format"]), json.loads(metadata["static"])
-            tensors = safetensors.deserialize(blob)  # type: ignore[no-untyped-call]
-        except (struct.error, ValueError, KeyError, UnicodeDecodeError, safetensors.SafetensorError) as error:
+            indices, complete = read_runs(open_log(path))
+            runs = [trace_of(index, complete) for index in indices if index.n_steps]
+        except DamagedTraceError as error:
             raise ValueError(f"{path} is not a trace written by torch_bridge, or is damaged: {error}") from error
-        if version > FORMAT:
-            raise ValueError(f"{path} has trace format {version}, this torch_bridge reads up to {FORMAT}: upgrade it")
-        rooms: dict[str, dict[str, Array]] = {}
-        for name, tensor in tensors:
-            room, _, key = name.partition("/")
-            array = np.frombuffer(bytes(tensor["data"]), _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-            rooms.setdefault(room, {})[key] = array
-        rooms["steps"] = {key: rooms["steps"][key] for key in static.pop("order")}  # safetensors sorts by dtype
-        twins: dict[int, dict[str, Array]] = {}
-        for key in static.pop("twin_order", ()):
-            step, _, name = key.partition("/")
-            twins.setdefault(int(step), {})[name] = rooms["twins"][key]
-        return cls(static=static, twins=twins, **{room: rooms.get(room, {}) for room in _ROOMS})
-
-    def _flat(self) -> Iterator[tuple[str, Array]]:
-        for room in _ROOMS:
-            for key, array in getattr(self, room).items():
-                yield f"{room}/{key}", np.asarray(array, order="C")
-        for step, twin in self.twins.items():
-            for key, array in twin.items():
-                yield f"twins/{step}/{key}", np.asarray(array, order="C")
+        except NewerFormatError as error:
+            raise ValueError(f"{path} {error}") from error
+        if not runs:
+            raise ValueError(f"{path} holds no whole step: the recording ended before its first step was written")
+        return {trace.name: trace for trace in runs}
 
 
-_ROOMS = ("initial", "steps", "kept", "digests", "norms", "present", "extra")
+def trace_of(index: Index, complete: bool = True) -> Trace:
+    """Return the trace of the steps that an index knows by now.
+
+    Args:
+        index: of the run.
+        complete: the run came to its end.
+    """
+    view = index.view()
+    static: dict[str, Any] = {**index.static, "n_steps": view.n_steps}
+    if not complete:
+        sentence = (
+            f"the recording did not come to its end: here are the {view.n_steps} steps that were written whole; what "
+            "was found of clipping and schedulers, and notes, may be those of an earlier step"
+        )
+        static["not_recorded"] = [*static.get("not_recorded", ()), sentence]
+    every = np.arange(view.n_steps)
+    digested = set(view.digested)
+    partly = [key for key in view.keys if not view.is_everywhere(key)]
+
+    def column(room: str, key: str) -> Rows:
+        steps = view.steps_with("steps", key).nonzero()[0] if room == "steps" and key in digested else every
+        return Column(view, room, key, steps)
+
+    return Trace(
+        static=static,
+        initial=dict(index.initial),
+        steps=Lazy(view.keys, lambda key: column("steps", key)),
+        kept=Lazy(view.digested, lambda key: view.steps_with("steps", key).nonzero()[0]),
+        digests=Lazy(view.digested, lambda key: column("digests", key)),
+        norms=Lazy(view.normed, lambda key: column("norms", key)),
+        present=Lazy(partly, view.present),
+        extra=dict(index.extra),
+        twins=Lazy(view.steps_with_twins(), view.twin, keep=False),
+        name=index.name,
+        complete=complete,
+    )
+
+
+def _at(rows: Rows, step: int) -> Array | None:
+    return rows.at_step(step) if isinstance(rows, Column) else np.asarray(rows[step])

@@ -57,16 +57,17 @@ def train(trace):
 
 
 if __name__ == "__main__":
-    print(train(torch_bridge.Trace.load({trace!r}))[1])
+    print(train(torch_bridge.Trace.load({trace}))[1])
 '''
 
 
-def port_script(header: Mapping[str, Any], *, trace: str, name: str, epochs: int) -> str:
+def port_script(header: Mapping[str, Any], *, trace: str, run: str | None = None, name: str, epochs: int) -> str:
     """Return the source of a script to complete: recipe, initial weights, data order, and a loss function to fill in.
 
     Args:
         header: of the recorded run, ``trace.static``.
         trace: the trace's file.
+        run: the name of the run in it; None is the only one.
         name: the script's own file.
         epochs: see `explain`.
 
@@ -90,7 +91,7 @@ def port_script(header: Mapping[str, Any], *, trace: str, name: str, epochs: int
     body = _BODY.format(
         layers=layers if modules else "Layers: not recorded",
         parameters=parameters,
-        trace=trace,
+        trace=repr(trace) if run is None else f"{trace!r}, {run!r}",
         value=", value=loss" if "value=" in explanation.funcsgd else "",
     )
     head = _HEAD.format(trace=trace, name=name)

@@ -10,14 +10,21 @@ if TYPE_CHECKING:
     import torch
 
 
-def to_numpy(tensor: "torch.Tensor") -> npt.NDArray[Any]:
-    """Return a copy of a tensor as a NumPy array; bfloat16 becomes ml_dtypes' bfloat16."""
+def to_numpy(tensor: "torch.Tensor", *, copy: bool = True) -> npt.NDArray[Any]:
+    """Return a tensor as a NumPy array; bfloat16 becomes ml_dtypes' bfloat16.
+
+    Args:
+        tensor: on any device.
+        copy: False may give an array that shares the tensor's memory, and changes with it.
+    """
     import torch
 
     host = tensor.detach().cpu()
     if host.dtype == torch.bfloat16:
-        return host.contiguous().view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
-    return np.array(host.numpy())
+        array = host.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    else:
+        array = host.numpy()
+    return np.array(array) if copy and tensor.device.type == "cpu" else array  # from elsewhere it is a copy already
 
 
 def to_tensor(array: Any) -> "torch.Tensor":

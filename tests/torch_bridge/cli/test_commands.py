@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import funcsgd
 import torch_bridge
 from tests.support import small_port
+from tests.support.small_files import written
 from tests.support.small_run import recorded
 from torch_bridge.cli import app
 
@@ -65,6 +66,42 @@ def test_show(folder):
     data = json.loads(invoked("show", folder / "run.trace", "--json")[1])
     assert data["steps"] == 6
     assert [row["arrays"] for row in data["quantities"] if row["phase"] == "gradient"] == [4]
+
+
+def test_runs_of_one_file_are_named(folder, tmp_path):
+    path = written(tmp_path / "gan.trace", runs=("discriminator", "generator"))
+    status, _, complaint = invoked("show", path)
+    assert (status, "holds 2 runs: name one with run= (--run), of 'discriminator'" in complaint) == (2, True)
+    assert json.loads(invoked("show", path, "--run", "generator", "--json")[1])["run"] == "generator"
+    assert invoked("diff", path, path, "--run", "generator")[0] == 0
+    assert invoked("diff", path, path, "--run", "generator", "--other-run", "discriminator")[0] == 1
+    torch_bridge.Trace.load(path, "generator").save(tmp_path / "alone.trace")
+    assert invoked("diff", path, tmp_path / "alone.trace", "--run", "generator")[0] == 0
+    assert invoked("diff", path, tmp_path / "alone.trace", "--run", "discriminator")[0] == 1
+    assert invoked("port", path, "-o", tmp_path / "port.py", "--run", "generator")[0] == 0
+    assert "gan.trace', 'generator')" in (tmp_path / "port.py").read_text()
+    assert invoked("explain", path, "--run", "generator")[0] == 0
+
+
+def test_a_trace_that_was_cut_off_says_so(folder, tmp_path):
+    (tmp_path / "cut.trace").write_bytes((folder / "run.trace").read_bytes()[:-1])
+    status, text, complaint = invoked("show", tmp_path / "cut.trace")
+    assert status == 0
+    assert "did not come to its end" in text
+    assert "cut.trace was cut off: it has the first 6 steps of its run" in complaint
+
+
+def test_record_keeps_what_it_is_told(tmp_path):
+    path, script = tmp_path / "a.trace", Path(__file__).parents[2] / "support" / "scripts" / "gan.py"
+    assert invoked("record", "-o", path, "--mode", "ring", "--last", "2", script)[0] == 0
+    for trace in torch_bridge.Trace.load_all(path).values():
+        assert {len(rows) for rows in trace.kept.values()} == {2}
+    assert invoked("record", "-o", path, "--mode", "digest", "--no-gradients", script)[0] == 0
+    trace = torch_bridge.Trace.load(path, "generator")
+    assert {len(rows) for rows in trace.kept.values()} == {0}
+    assert "gradient" in {key.partition("/")[0] for key in trace.digests}
+    status, _, complaint = invoked("record", "-o", path, "--mode", "half", script)
+    assert (status, "no mode 'half'" in complaint) == (2, True)
 
 
 def test_map(folder):

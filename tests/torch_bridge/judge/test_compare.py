@@ -6,6 +6,7 @@ import pytest
 import torch_bridge
 from tests.support.small_run import recorded
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.keep import Keep
 
 
 def trace(values, drive="free"):
@@ -61,6 +62,6 @@ def test_is_plain_data():
 
 
 def test_two_recorded_runs_can_be_compared():
-    comparison = torch_bridge.compare(recorded(), recorded(digest_every=3))
+    comparison = torch_bridge.compare(recorded(), recorded(keep=Keep("digest", every=3)))
     assert comparison.identical
     assert str(comparison).startswith("identical in every bit, 6 steps")

@@ -4,6 +4,7 @@ import pytest
 
 from torch_bridge.judge.differences import compare_quantities, first_difference, ulp_distance
 from torch_bridge.trace.builder import TraceBuilder
+from torch_bridge.trace.keep import Keep
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
@@ -88,7 +89,7 @@ def test_the_element_furthest_off_is_named_not_the_one_with_most_ulps():
 
 
 def test_digests_show_that_values_differ_and_kept_values_how():
-    other = trace([(1, "parameter/w", nudged), (2, "parameter/w", nudged)], digest_every=3)
+    other = trace([(1, "parameter/w", nudged), (2, "parameter/w", nudged)], keep=Keep("digest", every=3))
     (parameter,) = (q for q in compare_quantities(trace(), other) if q.key == "parameter/w")
     assert parameter.differing_steps.tolist() == [1, 2]
     assert parameter.first.index == ()

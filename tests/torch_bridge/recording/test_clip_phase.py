@@ -7,6 +7,7 @@ import torch
 import funcsgd
 import torch_bridge
 from tests.support.small_run import make
+from torch_bridge.trace.keep import Keep
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,12 @@ def test_a_digested_trace_with_clipping_is_restored(trace, told):
     limit = {"clip_value": 0.05}
     model, optimizer, criterion, loader = make()
     recorder = torch_bridge.record(
-        model, optimizer, criterion=criterion, loader=loader, clip=limit if told else True, digest_every=100
+        model,
+        optimizer,
+        criterion=criterion,
+        loader=loader,
+        clip=limit if told else True,
+        keep=Keep("digest", every=100),
     )
     for _ in range(2):
         for x, y in loader:

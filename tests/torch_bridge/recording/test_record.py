@@ -5,6 +5,7 @@ import torch
 import torch_bridge
 from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, make, recorded, train
+from torch_bridge.trace.keep import Keep
 from torch_bridge.translate.recipe_data import recorded_recipe
 
 OPTIONS = [
@@ -17,12 +18,12 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", one_in(2, OPTIONS), ids=str)
-@pytest.mark.parametrize("digest_every", [None, 4])
-def test_recording_changes_no_bit(options, digest_every):
+@pytest.mark.parametrize("keep", [None, Keep("digest", every=4)])
+def test_recording_changes_no_bit(options, keep):
     def final(watch):
         parts = make(**options)
         if watch:
-            torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3], digest_every=digest_every)
+            torch_bridge.record(*parts[:2], criterion=parts[2], loader=parts[3], keep=keep)
         train(*parts)
         after = torch.rand(3)  # the random stream stands where it stood
         return [p.detach().numpy().tobytes() for p in parts[0].parameters()] + [after.numpy().tobytes()]

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import torch_bridge
 from torch_bridge import Twins
+from torch_bridge.trace.keep import Keep
 
 STEPS = 3
 
@@ -335,7 +336,7 @@ def test_twins_stay_in_full_where_steps_are_digested(tmp_path):
     torch.manual_seed(0)
     model = perceptron()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    with torch_bridge.record(model, optimizer, digest_every=10) as recorder:
+    with torch_bridge.record(model, optimizer, keep=Keep("digest", every=10)) as recorder:
         F.cross_entropy(model(torch.randn(5, 6)), torch.arange(5) % 3).backward()
         optimizer.step()
     again = torch_bridge.Trace.load((recorder.save(tmp_path / "a.trace"), tmp_path / "a.trace")[1])

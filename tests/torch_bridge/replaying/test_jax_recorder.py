@@ -12,6 +12,7 @@ import funcsgd
 import torch_bridge
 from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.replaying.batches import indices_of
+from torch_bridge.trace.keep import Keep
 
 RULE = funcsgd.sgd(0.1, 0.9, weight_decay=1e-2)
 
@@ -50,10 +51,14 @@ def torchs_gradient(trace):
     return of
 
 
-@pytest.mark.parametrize("digest_every", [None, 4])
-def test_a_loop_on_torchs_gradients_is_torchs_run(trace, tmp_path, digest_every):
-    recorder = own_loop(trace, RULE, torchs_gradient(trace), trace, digest_every=digest_every)
-    recorder.save(tmp_path / "jax.trace")
+@pytest.mark.parametrize("keep", [None, Keep("digest", every=4), Keep("ring", last=2)])
+def test_a_loop_on_torchs_gradients_is_torchs_run(trace, tmp_path, keep):
+    path = tmp_path / "jax.trace" if keep else None
+    recorder = own_loop(trace, RULE, torchs_gradient(trace), trace, keep=keep, path=path)
+    if path is None:
+        recorder.save(tmp_path / "jax.trace")
+    recorder.close()
+    assert torch_bridge.Trace.load(tmp_path / "jax.trace").complete
     comparison = torch_bridge.compare(trace, torch_bridge.Trace.load(tmp_path / "jax.trace"))
     assert comparison.identical, comparison
     phases = {row.phase for row in comparison.rows}

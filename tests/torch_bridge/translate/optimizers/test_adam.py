@@ -11,6 +11,7 @@ import funcsgd
 import torch_bridge
 from tests.support.sampling import one_in
 from torch_bridge.cli import app
+from torch_bridge.trace.keep import Keep
 
 KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 RULES = {"adam": funcsgd.adam, "adamw": funcsgd.adamw}
@@ -18,12 +19,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 OPTIONS = {"lr": 0.01, "weight_decay": 1e-2}
 
 
-def run_of(kind, steps=6, *, digest_every=None, scheduled=False, **options):
+def run_of(kind, steps=6, *, keep=None, scheduled=False, **options):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
     optimizer = KINDS[kind](model.parameters(), **OPTIONS | options)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, 20) if scheduled else None
-    with torch_bridge.record(model, optimizer, scheduler=scheduler, digest_every=digest_every, twins=False) as recorder:
+    with torch_bridge.record(model, optimizer, scheduler=scheduler, keep=keep, twins=False) as recorder:
         for _ in range(steps):
             optimizer.zero_grad()
             (model(torch.randn(7, 6)) ** 2).mean().backward()
@@ -68,7 +69,7 @@ def batches(step, indices):
 
 @pytest.mark.parametrize("kind", one_in(2, KINDS))
 def test_what_was_digested_comes_back(kind):
-    full, digested = (run_of(kind, digest_every=every, scheduled=True) for every in (None, 100))
+    full, digested = (run_of(kind, keep=keep, scheduled=True) for keep in (None, Keep("digest", every=100)))
     assert len(set(full.steps["beta1/0"].tolist())) > 3  # OneCycleLR cycles it
     assert torch_bridge.compare(full, torch_bridge.restore(digested)).identical
 

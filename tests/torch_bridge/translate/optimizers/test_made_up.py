@@ -13,6 +13,7 @@ import torch
 import torch_bridge
 from tests.support.made_up.adapter import LION
 from tests.support.made_up.torch_side import Lion
+from torch_bridge.trace.keep import Keep
 from torch_bridge.translate.optimizers import registry
 from torch_bridge.translate.recipe_data import recorded_recipe
 
@@ -61,7 +62,7 @@ def test_record_replay_compare_restore():
     tx = torch_bridge.from_torch(optimizer, scheduler, named_parameters=model.named_parameters()).tx
     replayed = torch_bridge.replay(trace, tx, drive="update")
     assert torch_bridge.compare(trace, replayed).identical
-    assert torch_bridge.compare(trace, torch_bridge.restore(recorded(digest_every=100))).identical
+    assert torch_bridge.compare(trace, torch_bridge.restore(recorded(keep=Keep("digest", every=100)))).identical
 
 
 def test_check_names_a_wrong_constant():
