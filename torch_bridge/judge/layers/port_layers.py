@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class PortLayers:
             names: what the port's program named: name -> (narrow, wide).
         """
         values = {point: np.asarray(wide) for point, (_, wide) in points_of(names).items()}
+        for point in [point for point in values if point.role == "forward" and not self.watch.failure]:
+            back = replace(point, role="backward")
+            if back not in self.watch.differentiated.points:  # the port stops it
+                values[back] = np.zeros(np.shape(values[point]))
         sources = trace.static["twins"].get("sources", {})
         return StepLayers(step, trace.twins[step], limits, self._kinds, sources, self._counterparts, values)
 

@@ -31,17 +31,9 @@ class Place:
     layout: int
 
     def value(self, values: Values, shape: tuple[int, ...], role: Role) -> Array | None:
-        """Return the value, or the gradient with respect to it, in torch's layout; None where it has none.
-
-        A gradient that no operation computes is zero: the port stops it.
-        """
-        arrays = []
-        for point in self.points:
-            array = values.get(replace(point, role=role))
-            if array is None and (role != "backward" or point not in values):
-                return None
-            arrays.append(np.zeros(np.shape(values[point])) if array is None else array)
-        whole = _joined(arrays, self.columns)
+        """Return the value, or the gradient with respect to it, in torch's layout; None where it has none."""
+        arrays = [values[at] for point in self.points if (at := replace(point, role=role)) in values]
+        whole = _joined(arrays, self.columns) if len(arrays) == len(self.points) else None
         return None if whole is None else dict(layouts(whole, shape)).get(self.layout)
 
 
@@ -95,11 +87,11 @@ def shapes_of(counterparts: Sequence[Counterpart], values: Values) -> list[tuple
 
 def _points(counterpart: Counterpart, values: Values, role: Role) -> Iterator[tuple[Point, ...]]:
     paths = counterpart.paths[:1] if role == "input" else counterpart.paths  # they are given the same
-    of_each: list[dict[tuple[str, int], Point]] = []
+    of_each: list[dict[tuple[str, int, int], Point]] = []
     for path in paths:
         here = [point for point in values if point.role == role and point.path == path]
         here = [point for point in here if counterpart.method in (None, point.method)]
-        of_each.append({(point.method, point.index): point for point in here})
+        of_each.append({(point.method, point.index, point.call): point for point in here})
     for call in of_each[0] if of_each else ():
         if all(call in found for found in of_each):
             yield tuple(found[call] for found in of_each)

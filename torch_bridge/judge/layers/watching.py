@@ -9,11 +9,14 @@ from typing import Any
 import jax
 
 from torch_bridge.judge.layers.places import Places, bases_of_modules
-from torch_bridge.judge.layers.taps import given, tapped
+from torch_bridge.judge.layers.taps import Differentiated, given, tapped
 from torch_bridge.weights import Weights
 
 METHODS = ("__call__", "attend")
 """The methods whose results are a layer's output; the second is an Embedding's, used as the last Linear."""
+
+CALLS = 4
+"""So many calls of one layer are named: torch's first one need not be the first in the port."""
 
 # In a program that was traced before, and kept, there would be no points.
 _TRACED_ANEW: Any = jax.make_user_context(None)  # type: ignore[no-untyped-call]
@@ -23,6 +26,7 @@ class Watch:
     """Names the points of a port's layers while a function is traced.
 
     Attributes:
+        differentiated: see `Differentiated`.
         failure: why the function was traced without points, if it was.
     """
 
@@ -30,8 +34,9 @@ class Watch:
         """Name the layers of interest by the paths of their weights, joined with slashes."""
         self._paths = paths
         self._places = Places(weights.template)
-        self._active: set[tuple[int, str]] = set()
-        self._named: set[tuple[str, str]] = set()
+        self._active: set[tuple[str, str]] = set()
+        self._calls: dict[tuple[str, str], int] = {}
+        self.differentiated = Differentiated()
         self.failure = ""
 
     def traced(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +58,7 @@ class Watch:
     def _watching(self, params: Any) -> Iterator[None]:
         self._places.begin(params)
         self._active.clear()
-        self._named.clear()
+        self._calls.clear()
         with contextlib.ExitStack() as stack:
             stack.enter_context(_TRACED_ANEW(self))
             if (linen := sys.modules.get("flax.linen")) is not None:
@@ -75,20 +80,19 @@ class Watch:
         return self._called("/".join(module.path), method, call, args, kwargs)
 
     def _of_object(self, module: Any, method: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if (id(module), method) in self._active:  # of its parent class
-            return call(*args, **kwargs)
-        self._active.add((id(module), method))
-        try:
-            return self._called(self._places.of(module), method, call, args, kwargs)
-        finally:
-            self._active.discard((id(module), method))
+        return self._called(self._places.of(module), method, call, args, kwargs)
 
     def _called(self, path: str | None, method: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if path not in self._paths or (path, method) in self._named:
+        number = self._calls.get((str(path), method), 0)
+        if path is None or path not in self._paths or number == CALLS or (path, method) in self._active:
             return call(*args, **kwargs)
-        self._named.add((path, method))
-        args, kwargs = given(args, kwargs, path, method)
-        return tapped(call(*args, **kwargs), path, method)
+        self._calls[path, method] = number + 1
+        self._active.add((path, method))  # a class calls the method of its parent class
+        try:
+            args, kwargs = given(args, kwargs, path, method, number)
+            return tapped(call(*args, **kwargs), path, method, number, self.differentiated)
+        finally:
+            self._active.discard((path, method))
 
 
 def _subclasses(kind: type) -> Iterator[type]:
