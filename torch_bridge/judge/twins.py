@@ -3,7 +3,7 @@ computed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from torch_bridge.judge.findings import (
     PrecisionFinding,
     coarse_limits,
     function_finding,
-    limits,
     norm,
     precision_finding,
     unit_roundoff,
@@ -26,6 +25,7 @@ from torch_bridge.judge.layers.findings import LayerFindings, layer_findings
 from torch_bridge.judge.layers.port_layers import PortLayers
 from torch_bridge.judge.movable import Movable
 from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.twin_case import TwinCase, case_of
 from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
@@ -54,34 +54,6 @@ class TwinFindings:
     reading: Reading
     layers: LayerFindings
     flips: int
-
-
-@dataclass
-class _Case:
-    """One step to evaluate."""
-
-    step: int
-    params: Any
-    batch: Any
-    run: Step  # what torch's run had
-    twin: Step | None
-    limits: dict[str, float] = field(default_factory=dict)
-    wide: dict[Reading, Widened] = field(default_factory=dict)  # what was evaluated already
-
-    def __post_init__(self) -> None:
-        if self.twin is not None:
-            self.limits = limits(self.twin, self.run)
-
-    @property
-    def reference(self) -> Step:
-        return self.run if self.twin is None else self.twin
-
-
-def _run(trace: Trace, step: int) -> Step:
-    """The quantities of torch's run at a step: loss, gradients and, beside a twin, the outputs of layers."""
-    run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
-    twin = trace.twins.get(step, {})
-    return run | {key.removeprefix("narrow/"): value for key, value in twin.items() if key.startswith("narrow/")}
 
 
 class TwinJudge:
@@ -116,16 +88,7 @@ class TwinJudge:
         Raises:
             CannotWiden: the port has no float64 form.
         """
-        cases = [
-            _Case(
-                t,
-                self._params(trace, t) if states is None else states[t],
-                batches(t),
-                _run(trace, t),
-                trace.twins.get(t),
-            )
-            for t in steps
-        ]
+        cases = [case_of(trace, t, self._params(trace, t) if states is None else states[t], batches(t)) for t in steps]
         precisions, flips = [], 0
         for case in cases:
             findings, n = self._precisions(case)
@@ -138,7 +101,7 @@ class TwinJudge:
         layers = layer_findings(trace, functions, self._layers, limits, names)
         return TwinFindings(tuple(functions), tuple(precisions), reading, layers, flips)
 
-    def _read(self, cases: Sequence["_Case"]) -> tuple[list[FunctionFinding], Reading]:
+    def _read(self, cases: Sequence[TwinCase]) -> tuple[list[FunctionFinding], Reading]:
         """The findings under the first reading of numbers by which nothing differs, or that which agrees furthest."""
         refusals: list[CannotWiden] = []
         # What was evaluated beside the port's own precision comes first: it is there already.
@@ -168,7 +131,7 @@ class TwinJudge:
         return functions, reading
 
     def _explained(
-        self, cases: Sequence["_Case"], functions: list[FunctionFinding], reading: Reading
+        self, cases: Sequence[TwinCase], functions: list[FunctionFinding], reading: Reading
     ) -> list[FunctionFinding]:
         """The findings, with the constants of the port whose change would mend them, if there are such."""
         first = next(finding.step for finding in functions if not finding.same)
@@ -208,7 +171,7 @@ class TwinJudge:
         line, _ = max(lines, key=lambda each: np.inf if np.isnan(each[1]) else each[1])
         return line.rpartition("/")[2]  # without the folders
 
-    def _functions(self, cases: Sequence["_Case"], reading: Reading, *, nudge: bool = False) -> list[FunctionFinding]:
+    def _functions(self, cases: Sequence[TwinCase], reading: Reading, *, nudge: bool = False) -> list[FunctionFinding]:
         """Compare the cases under one reading of numbers; ``nudge`` finds where the function is discontinuous."""
         findings: list[FunctionFinding] = []
         for case in cases:
@@ -224,7 +187,7 @@ class TwinJudge:
             ]
         return findings
 
-    def _jumps(self, case: "_Case", at: Step, reading: Reading) -> dict[str, Array]:
+    def _jumps(self, case: TwinCase, at: Step, reading: Reading) -> dict[str, Array]:
         """For each quantity, by how much each element jumps when the input is nudged; 0 where it moves smoothly."""
         rng = np.random.default_rng(0)
         size = _NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
@@ -237,7 +200,7 @@ class TwinJudge:
         smooth = {key: size / _NUDGE * _JUMP * np.abs(value).max(initial=0.0) for key, value in at.items()}
         return {key: np.where(row > smooth[key], row, 0.0) for key, row in spread.items()}
 
-    def _precisions(self, case: "_Case") -> tuple[list[PrecisionFinding], int]:
+    def _precisions(self, case: TwinCase) -> tuple[list[PrecisionFinding], int]:
         """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
         both = self._programs.beside(case.params, case.batch)
         case.wide["as traced"] = both  # its wide side is that program
