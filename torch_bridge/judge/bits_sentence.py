@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def describe(phase: str, name: str, numbers: Sequence[str] = ()) -> str:
     """Return a quantity in words: ``"momentum buffer of 0.weight"``; ``numbers`` are phases with one for each group."""
-    words = {"forward": "output"}.get(phase, phase.replace("_", " "))
+    words = {"forward": "output", "backward": "gradient of the output"}.get(phase, phase.replace("_", " "))
     if not name:
         return words
     return f"{words} of {'group ' if phase in numbers and name.isdigit() else ''}{name}"

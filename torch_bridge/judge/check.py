@@ -9,7 +9,6 @@ import optax
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.port import Port
-from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import Report
 from torch_bridge.replaying.batches import batches_of
 from torch_bridge.replaying.restore import restore
@@ -45,8 +44,9 @@ def check(
     Args:
         trace: the recorded run.
         tx: the JAX rule, any optax transformation.
-        loss_fn: ``loss_fn(params, batch)`` -> scalar, pure. Without it the update rule alone is judged. Layers are
-            compared where it names their outputs by ``jax.ad_checkpoint.checkpoint_name(x, "torch's module name")``.
+        loss_fn: ``loss_fn(params, batch)`` -> scalar, pure. Without it the update rule alone is judged. Its layers are
+            compared with torch's where they are modules of flax nnx, linen or equinox and ``weights`` maps theirs, and
+            where it names their outputs by ``jax.ad_checkpoint.checkpoint_name(x, "torch's module name")``.
         data: a pytree of arrays with a leading axis of examples, or a function ``(step, indices) -> batch``; see
             `replay`.
         weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names, in torch's
@@ -90,10 +90,10 @@ def check(
     if not diagnosis.drives:
         raise ValueError("give tx=, an optax transformation, or step=, a function that reports what it did")
     if loss_fn is not None:
-        port.twins(diagnosis, programs_of_loss(loss_fn))
+        port.twins(diagnosis, port.programs())
         port.hazards(diagnosis, loss_fn)
     elif step is not None:
-        programs = programs_of_step(step)
+        programs = port.programs()
         port.twins(diagnosis, programs)
         port.own_gradients(diagnosis)
         port.hazards(diagnosis, programs.function)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.layers.findings import LayerFindings
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
@@ -28,7 +29,8 @@ class Diagnosis:
         """Return the verdict on what was found in a recorded run's port."""
         functions = self.twins.functions if self.twins else ()
         precisions = precisions_of(self.twins.precisions) if self.twins else ()
-        difference = first_difference(functions, self.rules, self.others, trace.phases)
+        layers = self.twins.layers if self.twins else LayerFindings()
+        difference = first_difference((*layers.origins, *functions), self.rules, self.others, trace.phases)
         imprecision = first_imprecision(precisions)
         verdict: Verdict = "same function"
         if difference is not None:
@@ -46,6 +48,7 @@ class Diagnosis:
             imprecision=imprecision,
             line=self.line,
             functions=functions,
+            layers=layers.layers,
             rules=tuple(self.rules),
             precisions=precisions,
             discontinuities=sum(f.discontinuous for f in functions),

@@ -13,9 +13,11 @@ from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.findings import HELD, norm
 from torch_bridge.judge.hazards import hazards_of
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.layers.notes import unmatched_note
+from torch_bridge.judge.layers.port_layers import PortLayers, layers_of
 from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.own_gradients import own_gradients_difference
-from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.programs import Programs, programs_of_loss, programs_of_step
 from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
@@ -53,6 +55,18 @@ class Port:
     progress: Callable[[], None]
     states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps evaluated in float64
     rule_steps: Sequence[int] | None = None  # the steps at which its rule can be evaluated; None are all of those
+    layers: PortLayers | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layers = layers_of(self.trace, self.weights)
+
+    def programs(self) -> Programs:
+        """Return the programs of its loss, or of its step function, with points at its layers."""
+        watch = None if self.layers is None else self.layers.watch
+        if self.loss_fn is not None:
+            return programs_of_loss(self.loss_fn, watch)
+        assert self.step is not None
+        return programs_of_step(self.step, watch)
 
     def update(self, found: Diagnosis) -> None:
         """Feed torch's gradients to the rule; where its bits are not torch's, evaluate it in float64."""
@@ -120,7 +134,7 @@ class Port:
                 "what is as small as torch's rounding error cannot be found. Record with twins."
             )
         steps = self._loss_steps()
-        judge = TwinJudge(programs, self._weights())
+        judge = TwinJudge(programs, self._weights(), self.layers)
         try:
             if self.step is not None:
                 steps = self._bring_to_torchs(found, steps)
@@ -132,8 +146,9 @@ class Port:
             found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
             return
         found.loss_steps = tuple(steps)
-        if found.twins.unmatched:
-            found.notes.append(f"Layers that the port does not name: {', '.join(found.twins.unmatched)}.")
+        found.notes += unmatched_note(found.twins.layers.layers)
+        if self.layers is not None and self.layers.watch.failure:
+            found.notes.append(f"The port's layers could not be named while it was traced: {self.layers.watch.failure}")
 
     def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
         """Find forms in the program of the loss that fail on other data; measure them at the evaluated steps."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from torch_bridge.judge.layers.watching import Watch
 from torch_bridge.judge.widening import Reading, Widened, beside, widened
 
 LossFunction = Callable[[Any, Any], jax.Array]
@@ -25,17 +26,23 @@ class Programs:
 
 
 @functools.lru_cache(maxsize=16)
-def programs_of_loss(loss_fn: LossFunction) -> Programs:
-    """Return the programs of a pure loss function; kept, since runs are often compared again."""
-    return Programs(jax.value_and_grad(loss_fn))
+def programs_of_loss(loss_fn: LossFunction, watch: Watch | None = None) -> Programs:
+    """Return the programs of a pure loss function; kept, since runs are often compared again.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch)`` -> scalar.
+        watch: names points at the port's layers; None for a port without modules.
+    """
+    return Programs(jax.value_and_grad(loss_fn if watch is None else watch.traced(loss_fn)))
 
 
 @functools.lru_cache(maxsize=16)
-def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]]) -> Programs:
+def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]], watch: Watch | None = None) -> Programs:
     """Return the programs of a step function, which evaluate the loss and the gradient that it reports."""
+    watched = step if watch is None else watch.traced(step)
 
     def reported(state: Any, batch: Any) -> tuple[Any, Any]:
-        _, observed = step(state, batch)
+        _, observed = watched(state, batch)
         return observed.get("loss"), observed.get("gradient")
 
     return Programs(reported)

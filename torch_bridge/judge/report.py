@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.layers.layer import Layer
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.trace.trace import Trace
@@ -88,6 +89,9 @@ class Report:
         imprecision: the first quantity, in causal order, that is computed worse than torch's dtype does it.
         line: the line of the port's source, and the operation in it, at which most precision is lost; empty otherwise.
         functions: every comparison in float64, with its result.
+        layers: torch's layers beside the port's, in the order in which torch ran them, at the first step that differs,
+            or where none does at the first compared one. Where the layer of the port was found by its weights it
+            decides nothing alone; ``difference`` names it where loss or gradients differ.
         rules: likewise of the update rule.
         precisions: one for each quantity, in causal order.
         discontinuities: how many quantities, over all steps, differ at a discontinuity of the function alone.
@@ -109,6 +113,7 @@ class Report:
     imprecision: Precision | None = None
     line: str = ""
     functions: tuple[FunctionFinding, ...] = ()
+    layers: tuple[Layer, ...] = ()
     rules: tuple[RuleFinding, ...] = ()
     precisions: tuple[Precision, ...] = ()
     discontinuities: int = 0

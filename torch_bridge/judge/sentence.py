@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from torch_bridge.judge.bits_sentence import describe
+from torch_bridge.judge.layers.notes import beside_words
 
 if TYPE_CHECKING:
     from torch_bridge.judge.hazards import Hazard
@@ -59,8 +60,9 @@ def _different(report: "Report") -> str:
     apart = f", relative distance {d.distance:.1e} where rounding explains {d.limit:.0e}" if d.limit else ""
     apart += ", too small to show in float32" if 0 < d.distance < 2**-28 else ""
     where = describe(d.phase, d.name, report.numbers)
+    beside = beside_words(report.layers, d.phase, d.name)
     return (
-        f"different, first at step {d.step} of {report.n_steps} (from 0), in {where}{element}: "
+        f"different, first at step {d.step} of {report.n_steps} (from 0), in {where}{element}{beside}: "
         f"torch {d.torch:.9g}, JAX {d.jax:.9g}{apart}"
     )
 

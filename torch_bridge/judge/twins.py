@@ -3,7 +3,7 @@ computed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,14 +16,16 @@ from torch_bridge.judge.findings import (
     PrecisionFinding,
     coarse_limits,
     function_finding,
-    limits,
     norm,
     precision_finding,
     unit_roundoff,
 )
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.layers.findings import LayerFindings, layer_findings
+from torch_bridge.judge.layers.port_layers import PortLayers
 from torch_bridge.judge.movable import Movable
 from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.twin_case import TwinCase, case_of
 from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
@@ -42,7 +44,7 @@ class TwinFindings:
         functions: one finding for each quantity and step.
         precisions: likewise, where both sides have a value of their own.
         reading: how Python numbers of the port were read in float64, see `torch_bridge.judge.widening.Reading`.
-        unmatched: layers that the trace has and the port does not name, or names in another shape.
+        layers: torch's layers beside the port's, and where a difference begins.
         flips: decisions (signs, maxima) that fell differently in the port's own precision and in float64, over all
             steps.
     """
@@ -50,45 +52,24 @@ class TwinFindings:
     functions: tuple[FunctionFinding, ...]
     precisions: tuple[PrecisionFinding, ...]
     reading: Reading
-    unmatched: tuple[str, ...]
+    layers: LayerFindings
     flips: int
-
-
-@dataclass
-class _Case:
-    """One step to evaluate."""
-
-    step: int
-    params: Any
-    batch: Any
-    run: Step  # what torch's run had
-    twin: Step | None
-    limits: dict[str, float] = field(default_factory=dict)
-    wide: dict[Reading, Widened] = field(default_factory=dict)  # what was evaluated already
-
-    def __post_init__(self) -> None:
-        if self.twin is not None:
-            self.limits = limits(self.twin, self.run)
-
-    @property
-    def reference(self) -> Step:
-        return self.run if self.twin is None else self.twin
-
-
-def _run(trace: Trace, step: int) -> Step:
-    """The quantities of torch's run at a step: loss, gradients and, beside a twin, the outputs of layers."""
-    run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
-    twin = trace.twins.get(step, {})
-    return run | {key.removeprefix("narrow/"): value for key, value in twin.items() if key.startswith("narrow/")}
 
 
 class TwinJudge:
     """Evaluates a port in float64; its programs are compiled once for each loss function, and kept."""
 
-    def __init__(self, programs: Programs, weights: Weights) -> None:
-        """Take the programs of `programs_of_loss` or `programs_of_step`; nothing is compiled yet."""
+    def __init__(self, programs: Programs, weights: Weights, layers: PortLayers | None = None) -> None:
+        """Take the programs of `programs_of_loss` or `programs_of_step`; nothing is compiled yet.
+
+        Args:
+            programs: of the port, with points at its layers if these are given.
+            weights: the places of torch's parameters.
+            layers: of the port.
+        """
         self._weights = weights
         self._programs = programs
+        self._layers = layers
 
     def judge(
         self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], states: Mapping[int, Any] | None = None
@@ -107,55 +88,50 @@ class TwinJudge:
         Raises:
             CannotWiden: the port has no float64 form.
         """
-        cases = [
-            _Case(
-                t,
-                self._params(trace, t) if states is None else states[t],
-                batches(t),
-                _run(trace, t),
-                trace.twins.get(t),
-            )
-            for t in steps
-        ]
+        cases = [case_of(trace, t, self._params(trace, t) if states is None else states[t], batches(t)) for t in steps]
         precisions, flips = [], 0
         for case in cases:
             findings, n = self._precisions(case)
             precisions += findings
             flips += n
-        functions, unmatched, reading = self._read(cases)
-        return TwinFindings(tuple(functions), tuple(precisions), reading, tuple(unmatched), flips)
+        functions, reading = self._read(cases)
+        by_step = {case.step: case for case in cases if case.twin is not None}
+        limits = {step: case.limits for step, case in by_step.items()}
+        names = lambda step: by_step[step].wide[reading].names  # noqa: E731
+        layers = layer_findings(trace, functions, self._layers, limits, names)
+        return TwinFindings(tuple(functions), tuple(precisions), reading, layers, flips)
 
-    def _read(self, cases: Sequence["_Case"]) -> tuple[list[FunctionFinding], list[str], Reading]:
+    def _read(self, cases: Sequence[TwinCase]) -> tuple[list[FunctionFinding], Reading]:
         """The findings under the first reading of numbers by which nothing differs, or that which agrees furthest."""
         refusals: list[CannotWiden] = []
         # What was evaluated beside the port's own precision comes first: it is there already.
         for reading in sorted(self._programs.wide, key=lambda reading: reading != "as traced"):
             try:
-                functions, unmatched = self._functions(cases, reading)
+                functions = self._functions(cases, reading)
             except CannotWiden as error:
                 refusals.append(error)
                 continue
             if all(finding.same for finding in functions):
-                return functions, unmatched, reading
+                return functions, reading
         if len(refusals) == len(self._programs.wide):
             raise refusals[0]
         readings = []
         for reading in self._programs.wide:
             try:
-                functions, unmatched = self._functions(cases, reading, nudge=True)
+                functions = self._functions(cases, reading, nudge=True)
             except CannotWiden:
                 continue
-            readings.append((functions, unmatched, reading))
+            readings.append((functions, reading))
             if all(finding.same for finding in functions):
                 break
         # The reading that agrees furthest down the causal order is the one that the port was written in.
-        functions, unmatched, reading = max(readings, key=lambda r: _agreement(r[0]))
+        functions, reading = max(readings, key=lambda r: _agreement(r[0]))
         if not all(finding.same for finding in functions):
             functions = self._explained(cases, functions, reading)
-        return functions, unmatched, reading
+        return functions, reading
 
     def _explained(
-        self, cases: Sequence["_Case"], functions: list[FunctionFinding], reading: Reading
+        self, cases: Sequence[TwinCase], functions: list[FunctionFinding], reading: Reading
     ) -> list[FunctionFinding]:
         """The findings, with the constants of the port whose change would mend them, if there are such."""
         first = next(finding.step for finding in functions if not finding.same)
@@ -164,7 +140,7 @@ class TwinJudge:
         found = repaired(
             [
                 (
-                    lambda *how, m=movable, c=case: self._named(m(*how), c.reference, side=1)[0],
+                    lambda *how, m=movable, c=case: self._named(m(*how), c.reference, side=1),
                     case.reference,
                     case.limits,
                 )
@@ -195,17 +171,13 @@ class TwinJudge:
         line, _ = max(lines, key=lambda each: np.inf if np.isnan(each[1]) else each[1])
         return line.rpartition("/")[2]  # without the folders
 
-    def _functions(
-        self, cases: Sequence["_Case"], reading: Reading, *, nudge: bool = False
-    ) -> tuple[list[FunctionFinding], list[str]]:
+    def _functions(self, cases: Sequence[TwinCase], reading: Reading, *, nudge: bool = False) -> list[FunctionFinding]:
         """Compare the cases under one reading of numbers; ``nudge`` finds where the function is discontinuous."""
         findings: list[FunctionFinding] = []
-        unmatched: list[str] = []
         for case in cases:
             if reading not in case.wide:
                 case.wide[reading] = self._programs.wide[reading](case.params, case.batch)
-            mine, missing = self._named(case.wide[reading], case.reference, side=1)
-            unmatched += [name for name in missing if name not in unmatched]
+            mine = self._named(case.wide[reading], case.reference, side=1)
             pairs = [(key, np.asarray(case.reference[key], np.float64), mine[key]) for key in _in_order(mine)]
             off = [key for key, reference, value in pairs if not norm(reference - value) <= case.limits[key]]
             jumps = self._jumps(case, mine, reading) if off and nudge else {}
@@ -213,29 +185,28 @@ class TwinJudge:
                 function_finding(case.step, key, reference, value, case.limits[key], jumps.get(key))
                 for key, reference, value in pairs
             ]
-        return findings, unmatched
+        return findings
 
-    def _jumps(self, case: "_Case", at: Step, reading: Reading) -> dict[str, Array]:
+    def _jumps(self, case: TwinCase, at: Step, reading: Reading) -> dict[str, Array]:
         """For each quantity, by how much each element jumps when the input is nudged; 0 where it moves smoothly."""
         rng = np.random.default_rng(0)
         size = _NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
         spread = {key: np.zeros(np.shape(value)) for key, value in at.items()}
         for direction in (-1, 1, *[0] * _NUDGES):  # biases alone, all one way, all the other way; everything at random
             nudged = jax.tree.map(lambda x, d=direction: _nudged(x, size, d, rng), (case.params, case.batch))
-            values, _ = self._named(
-                self._programs.wide[reading](case.params, case.batch, at=nudged), case.reference, side=1
-            )
+            result = self._programs.wide[reading](case.params, case.batch, at=nudged)
+            values = self._named(result, case.reference, side=1)
             spread = {key: np.maximum(row, np.abs(values[key] - at[key])) for key, row in spread.items()}
         smooth = {key: size / _NUDGE * _JUMP * np.abs(value).max(initial=0.0) for key, value in at.items()}
         return {key: np.where(row > smooth[key], row, 0.0) for key, row in spread.items()}
 
-    def _precisions(self, case: "_Case") -> tuple[list[PrecisionFinding], int]:
+    def _precisions(self, case: TwinCase) -> tuple[list[PrecisionFinding], int]:
         """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
         both = self._programs.beside(case.params, case.batch)
         case.wide["as traced"] = both  # its wide side is that program
         if flips := int(both.flips):
             both = self._programs.same_branch(case.params, case.batch)
-        (narrow, _), (wide, _) = (self._named(both, case.reference, side) for side in (0, 1))
+        narrow, wide = (self._named(both, case.reference, side) for side in (0, 1))
         keys = [key for key in _in_order(narrow) if key in case.run]
         if case.twin is None:
             case.limits |= coarse_limits(narrow, wide, case.run)
@@ -244,23 +215,20 @@ class TwinJudge:
             for key in keys
         ], flips
 
-    def _named(self, result: Widened, reference: Step, side: int) -> tuple[dict[str, Array], list[str]]:
-        """The quantities of a result that torch has too, by key and in torch's layout; and the layers it lacks."""
+    def _named(self, result: Widened, reference: Step, side: int) -> dict[str, Array]:
+        """The quantities of a result that torch has too, by key and in torch's layout."""
         loss, gradient = result.wide if side else result.narrow
         values = {} if loss is None else {"loss": np.asarray(loss)}
         if gradient is not None:
             values |= {f"gradient/{name}": array for name, array in self._weights.to_torch(gradient).items()}
-        missing = []
         for key in reference:
             if phase_of(key) != "forward":
                 continue
             output = result.names.get(name_of(key))
             array = None if output is None else in_layout_of(np.asarray(output[side]), np.shape(reference[key]))
-            if array is None:
-                missing.append(name_of(key))
-            else:
+            if array is not None:
                 values[key] = array
-        return {key: value for key, value in values.items() if key in reference}, missing
+        return {key: value for key, value in values.items() if key in reference}
 
 
 def _agreement(findings: list[FunctionFinding]) -> int:

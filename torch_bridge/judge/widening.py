@@ -190,5 +190,15 @@ def _casts_left_out() -> Iterator[None]:
         floating = new_dtype is not None and not jnp.issubdtype(new_dtype, jax.dtypes.extended)
         return cast(operand, wide_dtype(np.dtype(new_dtype)) if floating else new_dtype, *args, **kwargs)
 
-    with mock.patch.object(_LAX, _CAST, to_float64), jax.default_matmul_precision("F64_F64_F64"):
+    own = jax.eval_shape
+
+    def shape_of(*args: Any, **kwargs: Any) -> Any:
+        """Shapes alone: linen asks an initializer for that of a parameter, and draws in float32 by name."""
+        with mock.patch.object(_LAX, _CAST, cast), jax.default_matmul_precision("float32"):
+            return own(*args, **kwargs)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(_LAX, _CAST, to_float64))
+        stack.enter_context(mock.patch.object(jax, "eval_shape", shape_of))
+        stack.enter_context(jax.default_matmul_precision("F64_F64_F64"))
         yield

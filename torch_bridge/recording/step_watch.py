@@ -62,8 +62,9 @@ class StepWatch:
         self._undo_parts: list[Callable[[], None]] = []
         self._batches = batches
         self._twins = TwinEvaluation(model, twins, self._named, header.note_no_twin) if twins is not None else None
-        if twins is not None:
-            header.data["twins"] = {"steps": [], "layers": [], "reasons": {}}
+        if self._twins is not None:
+            layers = {"kinds": self._twins.layers.kinds, "sources": self._twins.layers.sources}
+            header.data["twins"] = {"steps": [], "layers": [], "reasons": {}, **layers}
         self._passes = BackwardPasses(
             lambda: [parameter for _, parameter in self._named()],
             begins=self._before_backward,

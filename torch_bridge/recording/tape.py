@@ -73,7 +73,8 @@ class Tape(TorchFunctionMode):
         self._calls: list[Call] = []
         self._count = 0
         self.differentiable = False  # has a call given something that requires a gradient?
-        self.layers: dict[str, torch.Tensor] = {}
+        self.layers: dict[str, torch.Tensor] = {}  # by "input/MODULE" and "forward/MODULE"
+        self.layer_gradients: dict[str, torch.Tensor] = {}  # by "backward/MODULE"
 
     def start(self) -> None:
         """Begin to note. In the stack of modes: above torch's own for devices, below all of the script's."""
@@ -150,14 +151,29 @@ class Tape(TorchFunctionMode):
                 self.give_up(error)
         return result
 
-    def note_layer(self, name: str, output: torch.Tensor) -> None:
-        """Keep the float64 value that ``output`` has at this point as that of a layer."""
-        if output in self._slots:
+    def note_layer(self, key: str, value: torch.Tensor, gradient: str | None = None) -> None:
+        """Keep the float64 value that ``value`` has at this point, an input or output of a layer.
 
-            def keep(value: torch.Tensor) -> None:
-                self.layers[name] = value.detach().clone()
+        Args:
+            key: of `layers`.
+            value: a tensor of the run.
+            gradient: a key of `layer_gradients`, to keep the gradient with respect to it as well.
+        """
+        if value not in self._slots and (value.requires_grad or gradient is not None):
+            return  # made by what the tape does not see
 
-            self._calls.append(Call(keep, (self._slots[output],), {}, name))
+        def keep(wide: torch.Tensor) -> None:
+            self.layers[key] = wide.detach().clone()
+            if gradient is not None and wide.requires_grad:
+                hooked: Any = wide
+                hooked.register_hook(gather)  # a later change in place does not reach it
+
+        def gather(given: torch.Tensor) -> None:
+            assert gradient is not None
+            known = self.layer_gradients.get(gradient)
+            self.layer_gradients[gradient] = given.detach().clone() if known is None else known + given.detach()
+
+        self._calls.append(Call(keep, (self._slot(value),), {}, key))
 
     def _begin(self, function: Any, name: str, args: Any, kwargs: Any) -> Call | None:
         if is_transformed():
@@ -269,6 +285,7 @@ class Tape(TorchFunctionMode):
 
     def clear_gradients(self) -> None:
         """Forget the gradients that gathered so far."""
+        self.layer_gradients.clear()
         for slot in self._slots.values():
             self._wide.clear_gradient(slot)
 

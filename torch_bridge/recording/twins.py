@@ -9,11 +9,10 @@ import numpy as np
 
 from torch_bridge.recording.backward import Pass
 from torch_bridge.recording.batches import tensors_of
-from torch_bridge.recording.hooks import can_have_hooks
+from torch_bridge.recording.layer_watch import LayerWatch
 from torch_bridge.recording.loss_function import LossFunction
 from torch_bridge.recording.patch import BACKWARD, CUSTOM_FUNCTION
 from torch_bridge.trace.trace import Array
-from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +32,7 @@ class Twins:
         epochs: the first step of each iteration of the loader.
         shapes: the first step with each shape of the model's inputs, for the first eight shapes.
         every: every k-th step: k-1, 2k-1, ...; None for none.
-        layers: keep the output of each leaf module, in float64 and as the run had it.
+        layers: keep what each layer is given and returns, and the gradient with respect to it, see `LayerWatch`.
         loss: ``loss(model, batch)`` -> scalar tensor, for a loss that does not pass through torch's Python interface
             (compiled code): called with a copy of the model in float64 and the step's batch, floating tensors in
             float64; the batch is the loader's, or without a loader the tuple of the model's arguments.
@@ -66,6 +65,9 @@ class TwinEvaluation:
 
     From the model's first call in a step up to ``optimizer.step()`` a `Tape` notes torch's calls; each backward pass is
     made again on their float64 counterparts. What fails is kept as a sentence, and never raised.
+
+    Attributes:
+        layers: the hooks on the model's layers.
     """
 
     def __init__(
@@ -86,8 +88,7 @@ class TwinEvaluation:
         self._model, self._policy, self._named, self._report = model, policy, named_parameters, report
         self._shapes: set[tuple[Any, ...]] = set()
         self._tape: Tape | None = None
-        self._undo: list[Callable[[], None]] = []
-        self._narrow: dict[str, Array] = {}
+        self.layers = LayerWatch(model)
         self._undo_all = [CUSTOM_FUNCTION.add_listener(self._on_custom)]
         self._from_before = not any(True for _ in model.children()) and _has_no_forward(model)  # a ParameterDict
         self._new_step()
@@ -123,6 +124,7 @@ class TwinEvaluation:
             self._open()
         elif self._tape is not None and not self._tape.differentiable and not part:
             self._tape.clear()  # what came before is data
+            self.layers.clear()
 
     def before_step(self, step: int) -> None:
         """End a step: a model whose parameters are used without a call is watched from here."""
@@ -205,17 +207,14 @@ class TwinEvaluation:
 
         self._tape = Tape(parameter.device for parameter in self._model.parameters())
         if self._policy.layers:
-            for name, module in self._model.named_modules():
-                if not any(True for _ in module.children()) and can_have_hooks(module):
-                    self._undo.append(module.register_forward_hook(self._layer_hook(name)).remove)
+            self.layers.open(self._tape)
         self._tape.start()
 
     def _close(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+        self.layers.close()
         if self._tape is not None:
             self._tape.stop()
-        self._tape, self._narrow = None, {}
+        self._tape = None
 
     def _unfit(self) -> str | None:
         if _is_compiled(self._model):
@@ -226,26 +225,6 @@ class TwinEvaluation:
             if parameter._backward_hooks:
                 return f"a hook on {name} runs code of the script in the backward pass, which is not run twice"
         return None
-
-    def _layer_hook(self, name: str) -> Callable[..., None]:
-        def keep(module: Any, args: Any, output: Any) -> None:
-            import torch
-
-            from torch_bridge.recording.noted_calls import is_transformed
-
-            tape = self._tape
-            if tape is None or not torch.is_grad_enabled() or is_transformed():
-                return
-            try:
-                with tape.pause():
-                    first = next((t for t in tensors_of(output) if t.is_floating_point()), None)
-                    if first is not None:
-                        self._narrow[name] = to_numpy(first)
-                        tape.note_layer(name, first)
-            except Exception as error:  # the run must go on
-                tape.give_up(error)
-
-        return keep
 
     def _gathered(self, tape: "Tape") -> dict[str, Array] | None:
         from torch_bridge.recording.float64 import CannotWiden
@@ -263,10 +242,7 @@ class TwinEvaluation:
                 raise CannotWiden(f"the gradient of {name} comes from a computation that was not recorded")
             if parameter.grad is not None and gradient is not None:
                 twin[f"gradient/{name}"] = gradient.detach().cpu().numpy()  # the only reference: not copied
-        for name, output in tape.layers.items():
-            twin[f"forward/{name}"] = output.cpu().numpy()
-            twin[f"narrow/forward/{name}"] = self._narrow[name]
-        return twin
+        return twin | self.layers.gathered()
 
 
 def _has_no_forward(model: "torch.nn.Module") -> bool:

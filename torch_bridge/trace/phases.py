@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-FIRST = ("data", "forward", "loss", "gradient", "clip", "metric")
-"""The phases of a step before its optimizer: the examples, outputs of layers, the loss that was differentiated,
-gradients as ``backward()`` left them, gradients as they were clipped, and the latest metric of a ReduceLROnPlateau."""
+FIRST = ("data", "input", "forward", "loss", "backward", "gradient", "clip", "metric")
+"""The phases of a step before its optimizer: the examples, what layers are given and return, the loss that was
+differentiated, gradients with respect to the outputs of layers, gradients as ``backward()`` left them and as they were
+clipped, and the latest metric of a ReduceLROnPlateau."""
 
 LAST = ("parameter", "average")
 """The phases of a step after its optimizer."""

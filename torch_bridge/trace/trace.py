@@ -53,9 +53,9 @@ class Trace:
         extra: arrays that belong to the run but not to a step, such as its data or its rounding envelope.
         twins: for some steps, by number, the same step evaluated in float64 from the same state, batch, buffers and
             dropout masks: ``"loss"``; ``"gradient/NAME"`` as ``backward()`` leaves it; and, where layers were recorded,
-            the output of each leaf module, ``"forward/MODULE"``, and ``"narrow/forward/MODULE"``, the same output as
-            the run itself had it. ``static["twins"]`` names the steps and layers, and the reasons why steps have no
-            twin.
+            ``"input/MODULE"``, ``"forward/MODULE"``, ``"narrow/forward/MODULE"`` and ``"backward/MODULE"``, see
+            `torch_bridge.recording.layer_watch.LayerWatch`. ``static["twins"]`` names the steps and layers, their
+            kinds and the sources of their inputs, and the reasons why steps have no twin.
         name: of the run, in a file that holds several.
         complete: False for a recording that was ended before its end, by ``kill -9`` or a power cut.
     """

@@ -282,7 +282,9 @@ def test_layers_as_the_run_had_them_and_in_double():
         F.cross_entropy(model(x), torch.arange(6) % 5).backward()
         optimizer.step()
     trace = recorder.trace()
-    assert trace.static["twins"] == {"steps": [0], "layers": list("0123456"), "reasons": {}}
+    twins = trace.static["twins"]
+    assert (twins["steps"], twins["layers"], twins["reasons"]) == ([0], list("0123456"), {})
+    assert list(twins["kinds"].values()) == [type(layer).__name__ for layer in model]
     for index, wide in enumerate(seen):
         np.testing.assert_allclose(trace.twins[0][f"forward/{index}"], wide, rtol=1e-13, atol=1e-15)
         narrow = trace.twins[0][f"narrow/forward/{index}"]
