@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.history import History, history_of
+from torch_bridge.judge.provenance import provenance_of
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
@@ -56,4 +58,11 @@ class Diagnosis:
             notes=tuple(self.notes),
             allow_imprecise=allow_imprecise,
             numbers=trace.numbers,
+            history=self._history(trace, difference),
+            provenance=provenance_of(trace),
         )
+
+    def _history(self, trace: Trace, first: Difference | None) -> History | None:
+        if first is None:
+            return None
+        return history_of(trace, self.runs, first.phase, first.name, first.index, first.step)

@@ -45,6 +45,7 @@ class Quantity:
         first: in the first differing step, the element that is furthest off; or None.
         worst: the largest difference in ulps of the whole run, or None.
         distances: float64 ``(n_steps,)``, the 2-norm of the difference; NaN where only digests could be compared.
+        sizes: float64 ``(n_steps,)``, the 2-norm of the reference at the steps that differ, 1 at the others.
     """
 
     key: str
@@ -54,6 +55,13 @@ class Quantity:
     first: Difference | None
     worst: Difference | None
     distances: Array
+    sizes: Array
+
+    @property
+    def relative(self) -> Array:
+        """Each step's distance as a share of the reference's norm, float64 ``(n_steps,)``."""
+        with np.errstate(invalid="ignore"):
+            return self.distances / np.where(self.sizes > 0, self.sizes, 1.0)
 
 
 def ulp_distance(reference: Array, candidate: Array) -> Array:
@@ -94,7 +102,7 @@ def _rank(array: Array) -> Array:
 def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
     """Compare one quantity over all steps that both traces have."""
     n_steps = min(reference.n_steps, candidate.n_steps)
-    distances = np.zeros(n_steps)
+    distances, sizes = np.zeros(n_steps), np.ones(n_steps)
     steps: list[int] = []
     worst: Difference | None = None
     elements = differing = 0
@@ -113,6 +121,7 @@ def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
             differing += left.size if gaps is None else int(np.count_nonzero(gaps))
             steps.append(t)
             distances[t] = np.inf if gaps is None else distance(left, right)
+            sizes[t] = distance(left, np.zeros_like(left))
             if gaps is not None and (worst is None or gaps.max() > (worst.ulps or 0)):
                 worst = _element(t, key, left, right, gaps, int(np.argmax(gaps)))
     return Quantity(
@@ -123,6 +132,7 @@ def compare_quantity(reference: Trace, candidate: Trace, key: str) -> Quantity:
         difference_at(reference, candidate, key, steps[0]) if steps else None,
         worst,
         distances,
+        sizes,
     )
 
 

@@ -1,13 +1,18 @@
 """The diagnosis of a port, as plain data."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.history import History
+from torch_bridge.judge.provenance import Provenance
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.trace.trace import Trace
@@ -15,6 +20,9 @@ from torch_bridge.trace.trace import Trace
 Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different"]
 """`bitwise`: equal in every bit. `same function`: equal in float64, and computed about as precisely as torch does.
 `imprecise`: equal in float64, computed worse than torch's dtype does it. `different`: not the same function."""
+
+FORMAT = 1
+"""The version of `Report.to_dict`: raised when a key is removed or gets another meaning, not when one is added."""
 
 FACTOR = 16.0
 """By what factor the port's rounding error may exceed torch's before the port is called imprecise: four bits. Sums in
@@ -99,6 +107,8 @@ class Report:
         notes: what could not be evaluated, and why; full sentences.
         allow_imprecise: an imprecise port counts as the same.
         numbers: the phases that hold one number for each parameter group.
+        history: the element of the first difference over the steps around it, on both sides.
+        provenance: versions, machines and seeds of both sides.
     """
 
     verdict: Verdict
@@ -119,6 +129,8 @@ class Report:
     notes: tuple[str, ...] = ()
     allow_imprecise: bool = False
     numbers: tuple[str, ...] = ()
+    history: History | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def ok(self) -> bool:
@@ -126,8 +138,23 @@ class Report:
         return self.verdict != "different" and (self.verdict != "imprecise" or self.allow_imprecise)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, fit for JSON."""
-        return {**asdict(replace(self, runs={})), "ok": self.ok}
+        """Return the report as plain data, fit for JSON; ``render/report.schema.json`` describes it."""
+        data = asdict(replace(self, runs={}))
+        data.pop("runs")
+        return {"format": FORMAT, "sentence": str(self), "ok": self.ok, **data}
+
+    def save(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the report into a folder: ``report.json``, the page ``report.html``, and ``junit.xml``.
+
+        Args:
+            folder: made if it is not there; files of these names in it are replaced.
+
+        Returns:
+            The files.
+        """
+        # What shows a report is built upon it, and not loaded with it.
+        written: tuple[Path, ...] = import_module("torch_bridge.render.folder").save_report(self, folder)
+        return written
 
     def __str__(self) -> str:
         return sentence(self)
