@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from torch_bridge.cli.app import AsJson, TraceFile, answering, app, load, show
+from torch_bridge.cli.app import AsJson, TraceFile, answering, app, leave, load, show
 from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.check import check as check_port
-from torch_bridge.render.json import write_json
+from torch_bridge.render.github import render_github
 from torch_bridge.render.text import render_report
 
 
@@ -18,7 +18,10 @@ from torch_bridge.render.text import render_report
 def check(
     trace: TraceFile,
     port: PortName,
-    report: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write report.json, report.html and junit.xml into this folder.")
+    ] = None,
+    github: Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions as well.")] = False,
     allow_imprecise: Annotated[bool, typer.Option(help="Let an imprecise port count as the same.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -26,6 +29,8 @@ def check(
 
     Exit status: 0 if it is the same; 1 if it is different or imprecise; 2 if they could not be compared.
     """
+    if report is not None and report.exists() and not report.is_dir():
+        leave(f"--report={report} is a file: give a folder, or the name of a new one")
     recorded = load(trace)
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
     with answering():
@@ -36,6 +41,10 @@ def check(
                 recorded, **{"allow_imprecise": allow_imprecise, **options}, progress=lambda: progress.advance(task)
             )
         if report is not None:
-            write_json(result.to_dict(), report)
+            result.save(report)
     show(render_report(result), result.to_dict(), as_json)
+    if github:
+        source = port.rpartition(":")[0] if ".py:" in port else port
+        for line in render_github(result, source if source.endswith(".py") else None):
+            typer.echo(line)
     raise typer.Exit(0 if result.ok else 1)

@@ -44,8 +44,14 @@ def test_check_of_a_port_in_a_file_and_in_a_module(folder):
 
 
 def test_check_writes_its_report(folder, tmp_path):
-    assert invoked("check", folder / "run.trace", f"{PORT}:wrong", "--report", tmp_path / "report.json")[0] == 1
-    assert json.loads((tmp_path / "report.json").read_text())["ok"] is False
+    arguments = ("check", folder / "run.trace", f"{PORT}:wrong", "--github")
+    status, text, _ = invoked(*arguments, "--report", tmp_path / "new")
+    assert status == 1
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["ok"] is False
+    assert {"report.html", "junit.xml"} < {path.name for path in (tmp_path / "new").iterdir()}
+    assert f"::error file={PORT},title=different::different, first at step 0" in text
+    status, _, complaint = invoked(*arguments, "--report", tmp_path / "new" / "report.json")
+    assert (status, "is a file: give a folder" in complaint) == (2, True)
 
 
 def test_diff(folder):
