@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.history import History, history_of
+from torch_bridge.judge.preflight.finding import Preflight
 from torch_bridge.judge.provenance import provenance_of
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
@@ -16,6 +17,7 @@ from torch_bridge.trace.trace import Trace
 class Diagnosis:
     """The findings so far."""
 
+    preflight: Preflight = field(default_factory=Preflight)
     drives: dict[str, Comparison] = field(default_factory=dict)
     runs: dict[str, Trace] = field(default_factory=dict)
     twins: TwinFindings | None = None
@@ -58,6 +60,7 @@ class Diagnosis:
             notes=tuple(self.notes),
             allow_imprecise=allow_imprecise,
             numbers=trace.numbers,
+            preflight=self.preflight,
             history=self._history(trace, difference),
             provenance=provenance_of(trace),
         )

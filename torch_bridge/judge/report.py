@@ -12,6 +12,7 @@ from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.history import History
+from torch_bridge.judge.preflight.finding import Preflight
 from torch_bridge.judge.provenance import Provenance
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
@@ -107,6 +108,7 @@ class Report:
         notes: what could not be evaluated, and why; full sentences.
         allow_imprecise: an imprecise port counts as the same.
         numbers: the phases that hold one number for each parameter group.
+        preflight: what was found before the first step; no part of the verdict.
         history: the element of the first difference over the steps around it, on both sides.
         provenance: versions, machines and seeds of both sides.
     """
@@ -129,6 +131,7 @@ class Report:
     notes: tuple[str, ...] = ()
     allow_imprecise: bool = False
     numbers: tuple[str, ...] = ()
+    preflight: Preflight = field(default_factory=Preflight)
     history: History | None = None
     provenance: Provenance = field(default_factory=Provenance)
 

@@ -21,8 +21,7 @@ def render_github(report: Report, file: str | None = None) -> list[str]:
     """
     level = "notice" if report.ok else "error"
     lines = [_annotation(level, report.verdict, str(report), " ".join(_places(report)), file)]
-    preflight = getattr(report, "preflight", None)
-    for finding in preflight.findings if preflight else ():
+    for finding in report.preflight.findings:
         lines.append(_annotation("warning", finding.name, f"{finding.sentence} {finding.remedy}", "", file))
     for hazard in report.hazards:
         lines.append(_annotation("warning", "hazard", hazard_words(hazard), hazard.line, file))

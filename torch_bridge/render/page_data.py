@@ -21,7 +21,7 @@ def page_data(report: Report) -> dict[str, Any]:
     return {
         "verdict": report.verdict,
         "sentence": str(report),
-        "preflight": _plain(getattr(report, "preflight", None)),
+        "preflight": _plain(report.preflight),
         "difference": _plain(report.difference),
         "causes": [_plain(cause) for cause in getattr(report, "causes", ())],
         "tried": [_plain(each) for each in getattr(report, "tried", ())],

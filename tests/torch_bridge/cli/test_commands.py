@@ -54,6 +54,17 @@ def test_check_writes_its_report(folder, tmp_path):
     assert (status, "is a file: give a folder" in complaint) == (2, True)
 
 
+def test_preflight(folder):
+    status, text, _ = invoked("preflight", folder / "run.trace", PORT)
+    assert (status, "nothing differs" in text) == (0, True)
+    status, text, _ = invoked("preflight", folder / "run.trace", f"{PORT}:wrong", "--json")
+    assert (status, [finding["name"] for finding in json.loads(text)["findings"]]) == (1, ["weight decay"])
+    assert (
+        "with weight_decay=0.01, the port as with 0.02"
+        in invoked("preflight", folder / "run.trace", f"{PORT}:wrong")[1]
+    )
+
+
 def test_diff(folder):
     status, text, _ = invoked("diff", folder / "run.trace", folder / "same.trace")
     assert status == 0
@@ -121,7 +132,7 @@ def test_explain_as_json(folder):
         (("check", "run.trace", f"{PORT}:absent"), "has no function 'absent'"),
         (("check", "run.trace", "no.such.module:port"), "No module named|there is no module"),
         (("check", "run.trace", f"{PORT}:nothing"), "returned a NoneType: a port is a dict of keywords"),
-        (("check", "run.trace", f"{PORT}:dense"), "unexpected keyword argument 'params'"),
+        (("check", "run.trace", f"{PORT}:strange"), "unexpected keyword argument 'model'"),
         (("map", "run.trace", PORT), "gives no params"),
         (("diff", "run.trace", "absent.trace"), "absent.trace"),
         (("show", "absent.trace"), "absent.trace"),

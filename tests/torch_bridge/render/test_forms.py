@@ -34,7 +34,8 @@ def test_annotations_name_the_line_and_cannot_be_ended():
     assert render_github(report_of())[0].startswith("::notice title=same function::the same function")
     hazard = Hazard("softmax without its maximum", "net,x.py:12 (loss)", 3.0, 88.0)
     report = dataclasses.replace(report_of(decay=2e-2), hazards=(hazard,), notes=("a\n::set-env::b 5%",))
-    error, warning, note = render_github(report, "port.py")
+    error, finding, warning, note = render_github(report, "port.py")
     assert error.startswith("::error file=port.py,title=different::different, first at step 0")
+    assert finding.startswith("::warning file=port.py,title=weight decay::torch moves every parameter with")
     assert warning.startswith("::warning file=net%2Cx.py,line=12,title=hazard::softmax without its maximum at net,x.py")
     assert note == "::notice title=note::a%0A::set-env::b 5%25"
