@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from torch_bridge.cli.app import AsJson, TraceFile, answering, app, leave, load, show
 from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.check import check as check_port
+from torch_bridge.judge.report import Report
 from torch_bridge.render.github import render_github
 from torch_bridge.render.text import render_report
 
@@ -19,7 +20,8 @@ def check(
     trace: TraceFile,
     port: PortName,
     report: Annotated[
-        Path | None, typer.Option(help="Write report.json, report.html and junit.xml into this folder.")
+        Path | None,
+        typer.Option(help="Write report.json, report.html and junit.xml into this folder; reproduce.py if it differs."),
     ] = None,
     github: Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions as well.")] = False,
     allow_imprecise: Annotated[bool, typer.Option(help="Let an imprecise port count as the same.")] = False,
@@ -42,9 +44,19 @@ def check(
             )
         if report is not None:
             result.save(report)
+            if not result.ok:
+                _reproduce(result, report / "reproduce.py", port, trace)
     show(render_report(result), result.to_dict(), as_json)
     if github:
         source = port.rpartition(":")[0] if ".py:" in port else port
         for line in render_github(result, source if source.endswith(".py") else None):
             typer.echo(line)
     raise typer.Exit(0 if result.ok else 1)
+
+
+def _reproduce(result: Report, script: Path, port: str, trace: Path) -> None:
+    """Write the script of the first difference; where it cannot be isolated, the report stands without it."""
+    try:
+        result.reproduce(script, port=port, trace=trace)
+    except Exception as error:  # the port's own functions are run here
+        typer.echo(f"torch-bridge: there is no {script.name}: {type(error).__name__}: {error}", err=True)

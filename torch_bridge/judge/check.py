@@ -8,6 +8,7 @@ import optax
 
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
+from torch_bridge.judge.origin import Origin
 from torch_bridge.judge.port import Port
 from torch_bridge.judge.preflight.preflight import preflight
 from torch_bridge.judge.programs import programs_of_loss, programs_of_step
@@ -83,7 +84,8 @@ def check(
         trace = restore(trace)
     port = Port(trace, tx, loss_fn, weights, opt_state, step, state, batches_of(data), order, progress)
     diagnosis = Diagnosis(
-        preflight=preflight(trace, tx, loss_fn=loss_fn, data=data, weights=weights, params=params, order=order)
+        preflight=preflight(trace, tx, loss_fn=loss_fn, data=data, weights=weights, params=params, order=order),
+        origin=Origin(trace, tx, loss_fn, data, weights, opt_state, step, state, order),
     )
     diagnosis.others += other_batches(trace, order or ())
     if tx is not None:

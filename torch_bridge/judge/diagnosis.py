@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.history import History, history_of
+from torch_bridge.judge.origin import Origin
 from torch_bridge.judge.preflight.finding import Preflight
 from torch_bridge.judge.provenance import provenance_of
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
@@ -18,6 +19,7 @@ class Diagnosis:
     """The findings so far."""
 
     preflight: Preflight = field(default_factory=Preflight)
+    origin: Origin | None = None
     drives: dict[str, Comparison] = field(default_factory=dict)
     runs: dict[str, Trace] = field(default_factory=dict)
     twins: TwinFindings | None = None
@@ -63,6 +65,7 @@ class Diagnosis:
             preflight=self.preflight,
             history=self._history(trace, difference),
             provenance=provenance_of(trace),
+            origin=self.origin,
         )
 
     def _history(self, trace: Trace, first: Difference | None) -> History | None:

@@ -48,7 +48,9 @@ def test_check_writes_its_report(folder, tmp_path):
     status, text, _ = invoked(*arguments, "--report", tmp_path / "new")
     assert status == 1
     assert json.loads((tmp_path / "new" / "report.json").read_text())["ok"] is False
-    assert {"report.html", "junit.xml"} < {path.name for path in (tmp_path / "new").iterdir()}
+    assert {"report.html", "junit.xml", "reproduce.py", "reproduce.npz"} < {
+        path.name for path in (tmp_path / "new").iterdir()
+    }
     assert f"::error file={PORT},title=different::different, first at step 0" in text
     status, _, complaint = invoked(*arguments, "--report", tmp_path / "new" / "report.json")
     assert (status, "is a file: give a folder" in complaint) == (2, True)
