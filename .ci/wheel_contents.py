@@ -7,6 +7,13 @@ NEEDED = (
     "funcsgd/py.typed",
     "torch_bridge/py.typed",
     "torch_bridge/demo/golden.trace",
+    "torch_bridge/render/report.schema.json",
+    "torch_bridge/render/page/report.html",
+    "torch_bridge/render/page/report.css",
+    "torch_bridge/render/page/elements.js",
+    "torch_bridge/render/page/chart.js",
+    "torch_bridge/render/page/heat.js",
+    "torch_bridge/render/page/report.js",
     "licenses/LICENSE",
     "licenses/NOTICE",
 )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch_bridge.judge.check import check as check
     from torch_bridge.judge.compare import Comparison as Comparison
     from torch_bridge.judge.compare import compare as compare
+    from torch_bridge.judge.preflight.preflight import preflight as preflight
     from torch_bridge.judge.report import Report as Report
     from torch_bridge.recording.record import record as record
     from torch_bridge.recording.recorder import Recorder as Recorder
@@ -55,6 +56,7 @@ _HOMES = {
     "from_torch": "torch_bridge.translate.from_torch",
     "init": "torch_bridge.init",
     "map_weights": "torch_bridge.weights",
+    "preflight": "torch_bridge.judge.preflight.preflight",
     "random": "torch_bridge.random",
     "record": "torch_bridge.recording.record",
     "replay": "torch_bridge.replaying.replay",

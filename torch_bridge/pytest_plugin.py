@@ -13,7 +13,8 @@ Options:
 - ``--parity-update`` makes golden traces that are missing, and compares the others with what torch does now.
 - ``--parity-replace`` also replaces those that differ; each is named at the end of the run.
 - ``--parity-report=DIR`` writes the reports of each test's checks as JSON, one file a test:
-  ``{"test": ID, "checks": [report, ...]}``. A file of an earlier run stays until its test runs again.
+  ``{"test": ID, "checks": [report, ...]}``, and each check's page beside it, ``NAME.1.html`` and so on. A file of an
+  earlier run stays until its test runs again.
 
 ``@pytest.mark.needs_torch`` skips a test, with the reason, where torch cannot be imported.
 
@@ -54,7 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="like --parity-update, and replace golden traces that differ; the end of the run names each",
     )
     group.addoption(
-        "--parity-report", metavar="DIR", help="write the reports of parity.check into DIR as JSON, one file a test"
+        "--parity-report",
+        metavar="DIR",
+        help="write the reports of parity.check into DIR: JSON, one file a test, and a page for each check",
     )
 
 

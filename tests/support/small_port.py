@@ -20,5 +20,9 @@ def dense():
     return {"params": {n: {"kernel": jnp.zeros(s), "bias": jnp.zeros(s[1])} for n, s in shapes.items()}}
 
 
+def strange():
+    return {**port(None), "model": None}
+
+
 def nothing():
     return None

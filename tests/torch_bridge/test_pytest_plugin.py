@@ -114,7 +114,7 @@ class Inner:
         return result.stdout.str()
 
     def reports(self):
-        return {data["test"]: data["checks"] for data in map(load, (self.path / "reports").iterdir())}
+        return {data["test"]: data["checks"] for data in map(load, (self.path / "reports").glob("*.json"))}
 
 
 def load(path):
@@ -166,6 +166,7 @@ def test_loss(parity):
     assert "def test_other" not in said  # no traceback: what matters is the port
     path = inner.path / "reports" / report_name("test_port.py::test_other")
     assert f"report: {path}" in said
+    assert path.with_suffix(".2.html").read_text().startswith("<!doctype html>")
     assert {test: [check["ok"] for check in checks] for test, checks in inner.reports().items()} == {
         "test_port.py::test_same": [True],
         "test_port.py::test_other": [True, False],

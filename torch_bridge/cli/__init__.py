@@ -6,6 +6,7 @@ from torch_bridge.cli import diff as diff
 from torch_bridge.cli import explain as explain
 from torch_bridge.cli import map as map
 from torch_bridge.cli import port as port
+from torch_bridge.cli import preflight as preflight
 from torch_bridge.cli import record as record
 from torch_bridge.cli import show as show
 from torch_bridge.cli.app import app as app

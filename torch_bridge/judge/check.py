@@ -8,7 +8,9 @@ import optax
 
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
+from torch_bridge.judge.origin import Origin
 from torch_bridge.judge.port import Port
+from torch_bridge.judge.preflight.preflight import preflight
 from torch_bridge.judge.report import Report
 from torch_bridge.replaying.batches import batches_of
 from torch_bridge.replaying.restore import restore
@@ -28,6 +30,7 @@ def check(
     step: StepFunction | None = None,
     state: Carry = None,
     order: Sequence[Array] | None = None,
+    params: Any = None,
     shadows: int = 0,
     allow_imprecise: bool = False,
     progress: Callable[[], None] = lambda: None,
@@ -58,6 +61,7 @@ def check(
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them, to be compared with torch's. The free run
             takes them; evaluations in float64 take torch's batches.
+        params: the port's own first parameters, which `torch_bridge.preflight` compares with torch's.
         shadows: how many copies of the free run with other roundings show its spread, for information; 0 or at least 2.
         allow_imprecise: let a port that is the same function, computed worse than torch does it, count as the same.
         progress: called after each step of each drive.
@@ -79,7 +83,10 @@ def check(
     if trace.digests:
         trace = restore(trace)
     port = Port(trace, tx, loss_fn, weights, opt_state, step, state, batches_of(data), order, progress)
-    diagnosis = Diagnosis()
+    diagnosis = Diagnosis(
+        preflight=preflight(trace, tx, loss_fn=loss_fn, data=data, weights=weights, params=params, order=order),
+        origin=Origin(trace, tx, loss_fn, data, weights, opt_state, step, state, order),
+    )
     if not trace.complete:
         diagnosis.notes.append(f"The trace was cut off, and has the first {trace.n_steps} steps of its run.")
     diagnosis.others += other_batches(trace, order or ())

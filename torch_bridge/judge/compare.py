@@ -1,13 +1,14 @@
 """Two traces, compared bit by bit: what differs, where first, and how far."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from torch_bridge.judge.bits_sentence import comparison_sentence
 from torch_bridge.judge.differences import Difference, Quantity, compare_quantities, first_difference
+from torch_bridge.judge.profile import Profile, profile_of
 from torch_bridge.replaying.envelope import Envelope
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Trace
@@ -43,6 +44,7 @@ class Comparison:
         first: the first difference in causal order; None if no bit differs.
         rows: the phases in causal order.
         numbers: the phases that hold one number for each parameter group.
+        profile: the distances over the run and over the quantities, for a picture.
     """
 
     drive: str
@@ -50,6 +52,7 @@ class Comparison:
     first: Difference | None
     rows: tuple[PhaseRow, ...]
     numbers: tuple[str, ...] = ()
+    profile: Profile = field(default_factory=Profile)
 
     @property
     def identical(self) -> bool:
@@ -97,7 +100,14 @@ def compare(
     shares = {q.key: _share(q, limits[q.key]) for q in quantities if q.key in limits}
     drive = str(candidate.static.get("drive", ""))
     n_steps = min(reference.n_steps, candidate.n_steps)
-    return Comparison(drive, n_steps, first_difference(quantities), _rows(quantities, shares), reference.numbers)
+    return Comparison(
+        drive,
+        n_steps,
+        first_difference(quantities),
+        _rows(quantities, shares),
+        reference.numbers,
+        profile_of(quantities),
+    )
 
 
 def _share(quantity: Quantity, limits: Array) -> Array:

@@ -4,7 +4,11 @@ from dataclasses import dataclass, field
 
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.history import History, history_of
 from torch_bridge.judge.layers.findings import LayerFindings
+from torch_bridge.judge.origin import Origin
+from torch_bridge.judge.preflight.finding import Preflight
+from torch_bridge.judge.provenance import provenance_of
 from torch_bridge.judge.report import Difference, Report, Verdict, first_difference, first_imprecision, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.twins import TwinFindings
@@ -15,6 +19,8 @@ from torch_bridge.trace.trace import Trace
 class Diagnosis:
     """The findings so far."""
 
+    preflight: Preflight = field(default_factory=Preflight)
+    origin: Origin | None = None
     drives: dict[str, Comparison] = field(default_factory=dict)
     runs: dict[str, Trace] = field(default_factory=dict)
     twins: TwinFindings | None = None
@@ -59,4 +65,13 @@ class Diagnosis:
             notes=tuple(self.notes),
             allow_imprecise=allow_imprecise,
             numbers=trace.numbers,
+            preflight=self.preflight,
+            history=self._history(trace, difference),
+            provenance=provenance_of(trace),
+            origin=self.origin,
         )
+
+    def _history(self, trace: Trace, first: Difference | None) -> History | None:
+        if first is None:
+            return None
+        return history_of(trace, self.runs, first.phase, first.name, first.index, first.step)

@@ -48,6 +48,7 @@ class Quantity:
         first: in the first differing step, the element that is furthest off; or None.
         worst: the largest difference in ulps of the whole run, or None.
         distances: float64 ``(n_steps,)``, the 2-norm of the difference; NaN where only digests could be compared.
+        sizes: float64 ``(n_steps,)``, the 2-norm of the reference at the steps that differ, 1 at the others.
     """
 
     key: str
@@ -57,6 +58,13 @@ class Quantity:
     first: Difference | None
     worst: Difference | None
     distances: Array
+    sizes: Array
+
+    @property
+    def relative(self) -> Array:
+        """Each step's distance as a share of the reference's norm, float64 ``(n_steps,)``."""
+        with np.errstate(invalid="ignore"):
+            return self.distances / np.where(self.sizes > 0, self.sizes, 1.0)
 
 
 def ulp_distance(reference: Array, candidate: Array) -> Array:
@@ -95,11 +103,11 @@ def _rank(array: Array) -> Array:
 
 
 class _Running:
-    """The comparison of one quantity, step after step. What is held grows by 16 bytes for a step that differs."""
+    """The comparison of one quantity, step after step. What is held grows by 24 bytes for a step that differs."""
 
     def __init__(self, reference: Trace, candidate: Trace, key: str) -> None:
         self._reference, self._candidate, self._key = reference, candidate, key
-        self._steps, self._distances = array("q"), array("d")
+        self._steps, self._distances, self._sizes = array("q"), array("d"), array("d")
         self._worst: Difference | None = None
         self._elements = self._differing = 0
 
@@ -109,7 +117,7 @@ class _Running:
         if left is None or right is None:
             if not reference.same_bits(candidate, key, t):
                 both = reference.has(key, t) and candidate.has(key, t)
-                self._differs(t, np.nan if both else np.inf)
+                self._differs(t, np.nan if both else np.inf, 1.0)
             return
         self._elements += left.size
         if same_bits(left, right):
@@ -117,20 +125,21 @@ class _Running:
         gaps = _gaps(left, right)
         if gaps is None or gaps.any():
             self._differing += left.size if gaps is None else int(np.count_nonzero(gaps))
-            self._differs(t, np.inf if gaps is None else distance(left, right))
+            self._differs(t, np.inf if gaps is None else distance(left, right), distance(left, np.zeros_like(left)))
             if gaps is not None and (self._worst is None or gaps.max() > (self._worst.ulps or 0)):
                 self._worst = _element(t, key, left, right, gaps, int(np.argmax(gaps)))
 
     def result(self, n_steps: int) -> Quantity:
         steps = np.array(self._steps, np.int64)
-        distances = np.zeros(n_steps)
-        distances[steps] = self._distances
+        distances, sizes = np.zeros(n_steps), np.ones(n_steps)
+        distances[steps], sizes[steps] = self._distances, self._sizes
         first = difference_at(self._reference, self._candidate, self._key, int(steps[0])) if steps.size else None
-        return Quantity(self._key, self._elements, self._differing, steps, first, self._worst, distances)
+        return Quantity(self._key, self._elements, self._differing, steps, first, self._worst, distances, sizes)
 
-    def _differs(self, t: int, distance: float) -> None:
+    def _differs(self, t: int, distance: float, size: float) -> None:
         self._steps.append(t)
         self._distances.append(distance)
+        self._sizes.append(size)
 
 
 def compare_quantities(

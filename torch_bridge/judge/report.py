@@ -1,14 +1,21 @@
 """The diagnosis of a port, as plain data."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
+from torch_bridge.judge.history import History
 from torch_bridge.judge.layers.layer import Layer
+from torch_bridge.judge.origin import Origin
+from torch_bridge.judge.preflight.finding import Preflight
+from torch_bridge.judge.provenance import Provenance
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.trace.trace import Trace
@@ -16,6 +23,9 @@ from torch_bridge.trace.trace import Trace
 Verdict: TypeAlias = Literal["bitwise", "same function", "imprecise", "different"]
 """`bitwise`: equal in every bit. `same function`: equal in float64, and computed about as precisely as torch does.
 `imprecise`: equal in float64, computed worse than torch's dtype does it. `different`: not the same function."""
+
+FORMAT = 1
+"""The version of `Report.to_dict`: raised when a key is removed or gets another meaning, not when one is added."""
 
 FACTOR = 16.0
 """By what factor the port's rounding error may exceed torch's before the port is called imprecise: four bits. Sums in
@@ -103,6 +113,10 @@ class Report:
         notes: what could not be evaluated, and why; full sentences.
         allow_imprecise: an imprecise port counts as the same.
         numbers: the phases that hold one number for each parameter group.
+        preflight: what was found before the first step; no part of the verdict.
+        history: the element of the first difference over the steps around it, on both sides.
+        provenance: versions, machines and seeds of both sides.
+        origin: what the check was given; not part of `to_dict`.
     """
 
     verdict: Verdict
@@ -124,6 +138,10 @@ class Report:
     notes: tuple[str, ...] = ()
     allow_imprecise: bool = False
     numbers: tuple[str, ...] = ()
+    preflight: Preflight = field(default_factory=Preflight)
+    history: History | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -131,8 +149,54 @@ class Report:
         return self.verdict != "different" and (self.verdict != "imprecise" or self.allow_imprecise)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, fit for JSON."""
-        return {**asdict(replace(self, runs={})), "ok": self.ok}
+        """Return the report as plain data, fit for JSON; ``render/report.schema.json`` describes it."""
+        data = asdict(replace(self, runs={}, origin=None))
+        for key in ("runs", "origin"):
+            data.pop(key)
+        return {"format": FORMAT, "sentence": str(self), "ok": self.ok, **data}
+
+    def save(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the report into a folder: ``report.json``, the page ``report.html``, and ``junit.xml``.
+
+        Args:
+            folder: made if it is not there; files of these names in it are replaced.
+
+        Returns:
+            The files.
+        """
+        # What shows a report is built upon it, and not loaded with it.
+        written: tuple[Path, ...] = import_module("torch_bridge.render.folder").save_report(self, folder)
+        return written
+
+    def reproduce(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        port: str | None = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> tuple[Path, Path]:
+        """Write a script that shows the first difference, or the imprecision, alone, and the arrays it needs beside it.
+
+        The script evaluates that one step again, with the port as it then is: it prints torch's number, JAX's, and the
+        distance, and its exit status is 1 while they differ. It needs no torch.
+
+        Args:
+            path: the script, such as ``"reproduce.py"``; the arrays have its name with ``.npz``.
+            port: where the port is, as the command line takes it: ``"port.py"``, ``"port.py:function"`` or
+                ``"module:function"``. Without it the parts are imported from the modules that have them under a name;
+                for others the script has a function to fill in.
+            trace: the recorded run's file, if the port's function takes the trace.
+
+        Returns:
+            The script and the arrays.
+
+        Raises:
+            ValueError: there is nothing to show, or the path is no Python script's.
+        """
+        written: tuple[Path, Path] = import_module("torch_bridge.render.reproduce").write_reproduction(
+            self, path, port=port, trace=trace
+        )
+        return written
 
     def __str__(self) -> str:
         return sentence(self)

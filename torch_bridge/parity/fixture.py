@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from torch_bridge.files import write_whole
 from torch_bridge.judge.check import check
 from torch_bridge.judge.report import Report
 from torch_bridge.parity.golden import GoldenError, Record, Update, checked_name, golden
 from torch_bridge.parity.golden_files import Usage, golden_path
 from torch_bridge.recording.recorder import Recorder
+from torch_bridge.render.html import render_html
 from torch_bridge.render.json import write_json
 from torch_bridge.render.text import render_report
 from torch_bridge.trace.trace import Trace
@@ -118,13 +120,15 @@ class Parity:
         pytest.fail(text, pytrace=False)
 
     def _write(self) -> list[str]:
-        """Write the reports of this test anew, as one file; say where."""
+        """Write the reports of this test anew, as one file and a page for each check; say where."""
         if self._folder is None:
             return []
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / report_name(self._test)
         write_json({"test": self._test, "checks": [report.to_dict() for report in self.reports]}, path)
-        return [f"report: {path}"]
+        page = path.with_suffix(f".{len(self.reports)}.html")
+        write_whole(page, render_html(self.reports[-1]).encode())
+        return [f"report: {path}", f"page: {page}"]
 
 
 def report_name(test: str) -> str:

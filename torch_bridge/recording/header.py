@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch_bridge.recording.optimizer_view import OptimizerView
+from torch_bridge.trace.digest import digest
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.recipe import Recipe, Scheduler, Untranslated
@@ -43,6 +44,11 @@ class Header:
                 "system": platform.system(),
                 "cpu_capability": torch.backends.cpu.get_cpu_capability(),
                 "threads": torch.get_num_threads(),
+            },
+            "settings": {
+                "float32_matmul_precision": torch.get_float32_matmul_precision(),
+                "seeds": [torch.initial_seed()],
+                "generator": "".join(f"{int(word):016x}" for word in digest(torch.get_rng_state().numpy())),
             },
             "numbers": [number.quantity for number in view.adapter.numbers],
         }

@@ -3,9 +3,13 @@
 import json
 import math
 import os
+import re
 from typing import Any
 
 from torch_bridge.files import write_whole
+
+_NUMBER = r"(?:-?[\d.]+(?:[eE][-+]?\d+)?|null|\"-?inf\"|\"nan\")"
+_NUMBERS = re.compile(rf"\[\n\s+{_NUMBER}(?:,\n\s+{_NUMBER})*\n\s+\]")
 
 
 def write_json(data: Any, path: str | os.PathLike[str]) -> None:
@@ -13,7 +17,13 @@ def write_json(data: Any, path: str | os.PathLike[str]) -> None:
 
     Infinities and NaN, which JSON lacks, become the strings ``"inf"``, ``"-inf"`` and ``"nan"``.
     """
-    write_whole(path, (json.dumps(plain(data), indent=2, allow_nan=False) + "\n").encode())
+    write_whole(path, (text(data) + "\n").encode())
+
+
+def text(data: Any) -> str:
+    """Return plain data as indented JSON, lists of numbers on one line."""
+    indented = json.dumps(plain(data), indent=2, allow_nan=False)
+    return _NUMBERS.sub(lambda match: f"[{' '.join(match[0][1:-1].split())}]", indented)
 
 
 def plain(data: Any) -> Any:

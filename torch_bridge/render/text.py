@@ -8,6 +8,7 @@ from torch_bridge.judge.bits_sentence import comparison_sentence
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.differences import Difference
 from torch_bridge.judge.findings import FunctionFinding
+from torch_bridge.judge.preflight.finding import Preflight
 from torch_bridge.judge.report import Report, Verdict
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import hazard_words, sentence
@@ -22,8 +23,10 @@ STYLES: dict[Verdict, str] = {
 
 
 def render_report(report: Report) -> RenderableType:
-    """Return the verdict's sentence, the findings by phase, hazards, the drives, and what could not be evaluated."""
+    """Return the verdict's sentence, the preflight, the findings by phase, hazards, the drives, and the notes."""
     parts: list[RenderableType] = [Text.assemble((report.verdict, STYLES[report.verdict]), "  ", sentence(report))]
+    if report.preflight.findings:
+        parts += ["", *_preflight(report.preflight)]
     if report.functions or report.rules:
         parts += ["", _questions(report)]
     if report.hazards:
@@ -31,6 +34,24 @@ def render_report(report: Report) -> RenderableType:
     for comparison in report.drives.values():
         parts += ["", render_comparison(comparison)]
     return Group(*parts, *report.notes)
+
+
+def render_preflight(preflight: Preflight) -> RenderableType:
+    """Return a sentence and a remedy for each finding, the random draws, and what could not be compared."""
+    parts: list[RenderableType] = [*_preflight(preflight)] or ["nothing differs, as far as it was compared"]
+    if preflight.draws:
+        table = _table("random draws", "torch", last="JAX")
+        for draw in preflight.draws:
+            table.add_row(draw.what, draw.torch or "unknown", draw.jax or "unknown")
+        parts += ["", table]
+    return Group(*parts, *preflight.unread)
+
+
+def _preflight(preflight: Preflight) -> list[Text]:
+    return [
+        Text.assemble((finding.name, "yellow"), f"  {finding.sentence} {finding.remedy}")
+        for finding in preflight.findings
+    ]
 
 
 def _questions(report: Report) -> Table:

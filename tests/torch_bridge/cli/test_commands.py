@@ -45,8 +45,27 @@ def test_check_of_a_port_in_a_file_and_in_a_module(folder):
 
 
 def test_check_writes_its_report(folder, tmp_path):
-    assert invoked("check", folder / "run.trace", f"{PORT}:wrong", "--report", tmp_path / "report.json")[0] == 1
-    assert json.loads((tmp_path / "report.json").read_text())["ok"] is False
+    arguments = ("check", folder / "run.trace", f"{PORT}:wrong", "--github")
+    status, text, _ = invoked(*arguments, "--report", tmp_path / "new")
+    assert status == 1
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["ok"] is False
+    assert {"report.html", "junit.xml", "reproduce.py", "reproduce.npz"} < {
+        path.name for path in (tmp_path / "new").iterdir()
+    }
+    assert f"::error file={PORT},title=different::different, first at step 0" in text
+    status, _, complaint = invoked(*arguments, "--report", tmp_path / "new" / "report.json")
+    assert (status, "is a file: give a folder" in complaint) == (2, True)
+
+
+def test_preflight(folder):
+    status, text, _ = invoked("preflight", folder / "run.trace", PORT)
+    assert (status, "nothing differs" in text) == (0, True)
+    status, text, _ = invoked("preflight", folder / "run.trace", f"{PORT}:wrong", "--json")
+    assert (status, [finding["name"] for finding in json.loads(text)["findings"]]) == (1, ["weight decay"])
+    assert (
+        "with weight_decay=0.01, the port as with 0.02"
+        in invoked("preflight", folder / "run.trace", f"{PORT}:wrong")[1]
+    )
 
 
 def test_diff(folder):
@@ -168,7 +187,7 @@ def test_explain_as_json(folder):
         (("check", "run.trace", f"{PORT}:absent"), "has no function 'absent'"),
         (("check", "run.trace", "no.such.module:port"), "No module named|there is no module"),
         (("check", "run.trace", f"{PORT}:nothing"), "returned a NoneType: a port is a dict of keywords"),
-        (("check", "run.trace", f"{PORT}:dense"), "unexpected keyword argument 'params'"),
+        (("check", "run.trace", f"{PORT}:strange"), "unexpected keyword argument 'model'"),
         (("map", "run.trace", PORT), "gives no params"),
         (("diff", "run.trace", "absent.trace"), "absent.trace"),
         (("show", "absent.trace"), "absent.trace"),

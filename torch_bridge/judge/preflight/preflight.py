@@ -1,0 +1,82 @@
+"""Everything that can be found without running a step of the port's training."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from torch_bridge.judge.preflight.average import average_findings
+from torch_bridge.judge.preflight.both_rules import rules_of
+from torch_bridge.judge.preflight.clipping import clipping_findings
+from torch_bridge.judge.preflight.environment import environment_findings
+from torch_bridge.judge.preflight.finding import Finding, Preflight
+from torch_bridge.judge.preflight.inputs import draws_of, input_findings
+from torch_bridge.judge.preflight.parameters import parameter_findings
+from torch_bridge.judge.preflight.rule import rule_findings
+from torch_bridge.judge.preflight.side import Sides
+from torch_bridge.trace.trace import Array, Trace
+from torch_bridge.weights import Weights
+
+
+def preflight(
+    trace: Trace,
+    tx: optax.GradientTransformation | None = None,
+    *,
+    loss_fn: Callable[[Any, Any], jax.Array] | None = None,
+    data: Any = None,
+    weights: Weights | None = None,
+    params: Any = None,
+    order: Sequence[Array] | None = None,
+) -> Preflight:
+    """Compare a port with a recorded run before a step is run: recipe, data, parameters and environment.
+
+    The update rules are compared by what they do to a few made-up numbers at every step of the run, so that any optax
+    transformation can be read: learning rates and schedules, hyperparameters parameter by parameter, flags, clipping,
+    the average. `torch_bridge.check` begins with this.
+
+    Args:
+        trace: the recorded run.
+        tx: the port's rule, any optax transformation.
+        loss_fn: the port's loss, ``loss_fn(params, batch)`` -> scalar; it is traced, not run.
+        data: what `torch_bridge.check` takes.
+        weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names.
+        params: the port's own first parameters; None leaves them out.
+        order: the indices of each step's batch as the port draws them.
+
+    Returns:
+        A `Preflight`. It does not judge: a port without findings may still be another function.
+
+    Exactness: numbers that differ by less than a relative 1e-4 are left to `torch_bridge.check`.
+
+    Example::
+
+        for finding in torch_bridge.preflight(trace, optax.sgd(0.1)).findings:
+            print(finding.sentence, finding.remedy)
+    """
+    sides = Sides(trace, tx, loss_fn, data, weights, params, order)
+    findings: list[Finding] = []
+    unread: list[str] = []
+    families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (
+        ("update rule", _rule),
+        ("parameters", parameter_findings),
+        ("data", input_findings),
+        ("environment", environment_findings),
+    )
+    for name, family in families:
+        try:
+            findings += family(sides)
+        except Exception as error:  # the port's own functions run here, and may raise anything; a check goes on
+            unread.append(f"The {name} could not be compared before the run: {type(error).__name__}: {error}")
+    return Preflight(tuple(findings), draws_of(sides), tuple(unread))
+
+
+def _rule(sides: Sides) -> Iterator[Finding]:
+    rules = rules_of(sides)
+    if rules is None:
+        return
+    found = list(rule_findings(rules))
+    yield from found
+    if not found:  # a gradient that is large tells nothing about clipping while small ones are treated otherwise
+        yield from clipping_findings(rules)
+    yield from average_findings(sides, rules)
