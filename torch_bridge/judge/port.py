@@ -55,7 +55,7 @@ class Port:
     def update(self, found: Diagnosis) -> None:
         """Feed torch's gradients to the rule; where its bits are not torch's, evaluate it in float64."""
         assert self.tx is not None
-        trace, weights = self.trace, self._weights()
+        trace, weights = self.trace, self.torch_weights()
         side = Replay(
             trace.initial, self.tx, header=trace.static, drive="update", weights=self.weights, opt_state=self.opt_state,
             digest_every=self._digest_every(),
@@ -118,7 +118,7 @@ class Port:
                 "what is as small as torch's rounding error cannot be found. Record with twins."
             )
         steps = self._loss_steps()
-        judge = TwinJudge(programs, self._weights())
+        judge = TwinJudge(programs, self.torch_weights())
         try:
             if self.step is not None:
                 steps = self._bring_to_torchs(found, steps)
@@ -141,13 +141,13 @@ class Port:
     def _begins_with(self, t: int) -> Any:
         if self.step is not None:
             return self.states[t]
-        return self._weights().to_jax(in_phase(self.trace.before(t), "parameter"))
+        return self.torch_weights().to_jax(in_phase(self.trace.before(t), "parameter"))
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""
         assert self.step is not None
         # The first state is the port's own: that it is torch's is part of the question.
-        places = StepStates(self.step, self.state, self._batch(0), self._weights(), self.trace.state)
+        places = StepStates(self.step, self.state, self._batch(0), self.torch_weights(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
                 "The step function was evaluated in float64 at the first step alone: what it reports as its parameters "
@@ -166,7 +166,7 @@ class Port:
 
     def _judge_step_rule(self, found: Diagnosis, steps: Sequence[int]) -> None:
         assert self.step is not None
-        judge = StepRuleJudge(self.trace, self.step, self._weights())
+        judge = StepRuleJudge(self.trace, self.step, self.torch_weights())
         for t in steps if self.rule_steps is None else self.rule_steps:
             found.rules += judge.judge(t, self.states[t], self._batch(t))
 
@@ -194,7 +194,8 @@ class Port:
         size = sum(np.asarray(rows).nbytes for rows in self.trace.steps.values())
         return self.trace.n_steps if size > LARGE else None
 
-    def _weights(self) -> Weights:
+    def torch_weights(self) -> Weights:
+        """The places of torch's parameters in the port's."""
         return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))
 
 

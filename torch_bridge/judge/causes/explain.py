@@ -1,0 +1,114 @@
+"""From a report that something differs to its causes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torch_bridge.judge.causes import order
+from torch_bridge.judge.causes.average_question import average_question
+from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
+from torch_bridge.judge.causes.rule_question import RuleQuestion
+from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.replaying.batches import indices_of
+from torch_bridge.trace.trace import Array
+
+if TYPE_CHECKING:
+    from torch_bridge.judge.port import Port
+    from torch_bridge.judge.report import Report
+
+_TRIED = 12
+"""So many of the repairs that failed are reported."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found on one part of a step.
+
+    Attributes:
+        causes: the proved ones; empty if nothing makes the sides agree.
+        tried: the repairs that failed, if all did.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    tried: tuple[Trial, ...] = ()
+
+
+def explained(report: "Report", port: "Port") -> "Report":
+    """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
+    if report.verdict not in ("different", "imprecise"):
+        return report
+    with np.errstate(all="ignore"):  # what is tried may be nonsense
+        parts = [*_of_order(report, port), *_of_rule(report, port)]
+    causes = tuple(cause for part in parts for cause in part.causes)
+    tried = tuple(trial for part in parts for trial in part.tried)
+    return replace(report, causes=causes, tried=tried)
+
+
+def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
+    """Return the causes that answer a question, with their evidence."""
+    search = Search(question)
+    repairs = search.run(most)
+    if not repairs:
+        return Explanation(tried=tuple(search.trials[:_TRIED]))
+    after = question.agreement(repairs)
+    causes = []
+    for entry, constant in repairs:
+        own, torchs = constant if entry.fitted else None, question.torchs(entry.number)
+        sentence, fix = entry.worded(own, torchs)
+        constants = {} if own is None else {entry.number or "constant": own}
+        constants |= {"torch": torchs} if torchs is not None and entry.number else {}
+        causes.append(
+            Cause(entry.name, entry.family, sentence, fix, constants, tuple(steps), before, after.share, after.values)
+        )
+    return Explanation(tuple(causes))
+
+
+def _of_order(report: "Report", port: "Port") -> list[Explanation]:
+    if port.order is None or report.difference is None:
+        return []
+    recorded = [indices_of(port.trace.step(t)) for t in range(port.trace.n_steps)]
+    torchs = [np.asarray(batch) for batch in recorded if batch is not None]
+    mine = [np.asarray(batch) for batch in port.order]
+    if len(torchs) < len(recorded) or order.same(torchs, mine):
+        return []
+    trials = []
+    for entry in order.ENTRIES:
+        left, right = entry.repair(torchs, mine)
+        if order.same(left, right):
+            before = _share_of_others(torchs, mine)
+            sentence, fix = entry.worded(None, None)
+            return [Explanation((Cause(entry.name, entry.family, sentence, fix, {}, (), before, 0.0, len(left)),))]
+        trials.append(Trial(entry.name, _share_of_others(left, right)))
+    return [Explanation(tried=tuple(sorted(trials, key=lambda trial: trial.distance)[:_TRIED]))]
+
+
+def _share_of_others(left: Sequence[Array], right: Sequence[Array]) -> float:
+    pairs = list(zip(left, right, strict=False))
+    return sum(not np.array_equal(a, b) for a, b in pairs) / len(pairs) if pairs else 1.0
+
+
+def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
+    """The update rule, from torch's gradients and state; and the average that follows."""
+    bad = {f.step: f.distance for f in report.rules if not f.same}
+    others = report.difference if report.difference is not None and report.difference.phase == "learning_rate" else None
+    if others is not None:
+        bad.setdefault(others.step, others.distance)
+    if not bad or port.tx is None:
+        return []
+    steps = steps_to_explain(port.trace, sorted(bad))
+    try:
+        cases = rule_cases(port, steps)
+    except CannotWiden:  # the report has a note of it
+        return []
+    first = min(bad)
+    cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
+    found = []
+    rule, average = RuleQuestion(cases), average_question(port.trace, cases)
+    for question in (rule, average):
+        if question is not None and not question.agreement(()).same:
+            found.append(answered(question, steps, max(bad.values())))
+    return found
