@@ -98,4 +98,4 @@ def check(
         port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")
-    return explained(diagnosis.report(trace, allow_imprecise), port)
+    return explained(diagnosis.report(trace, allow_imprecise), port, diagnosis.twins)

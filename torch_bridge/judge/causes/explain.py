@@ -9,16 +9,22 @@ import numpy as np
 from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
 from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.function import CONSTANT
+from torch_bridge.judge.causes.loss_cases import loss_cases
+from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.trace.trace import Array
 
 if TYPE_CHECKING:
     from torch_bridge.judge.port import Port
     from torch_bridge.judge.report import Report
+    from torch_bridge.judge.twins import TwinFindings
 
 _TRIED = 12
 """So many of the repairs that failed are reported."""
@@ -37,12 +43,12 @@ class Explanation:
     tried: tuple[Trial, ...] = ()
 
 
-def explained(report: "Report", port: "Port") -> "Report":
+def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = None) -> "Report":
     """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
     if report.verdict not in ("different", "imprecise"):
         return report
     with np.errstate(all="ignore"):  # what is tried may be nonsense
-        parts = [*_of_order(report, port), *_of_rule(report, port)]
+        parts = [*_of_order(report, port), *_of_loss(report, port, twins), *_of_rule(report, port)]
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
     return replace(report, causes=causes, tried=tried)
@@ -89,6 +95,32 @@ def _of_order(report: "Report", port: "Port") -> list[Explanation]:
 def _share_of_others(left: Sequence[Array], right: Sequence[Array]) -> float:
     pairs = list(zip(left, right, strict=False))
     return sum(not np.array_equal(a, b) for a, b in pairs) / len(pairs) if pairs else 1.0
+
+
+def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> list[Explanation]:
+    """Loss and gradients, from torch's parameters and batch."""
+    bad = {f.step: f.distance for f in reversed(report.functions) if not f.same}
+    if not bad or twins is None:
+        return []
+    first = next(f for f in report.functions if not f.same)
+    if len(first.constants) == 1:
+        return [_of_constant(first, tuple(bad))]
+    programs = programs_of_loss(port.loss_fn) if port.loss_fn is not None else programs_of_step(port.step)
+    steps = sorted(report.loss_steps, key=lambda t: (t not in bad, t))
+    question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))
+    return [answered(question, steps[:4], max(bad.values()))]
+
+
+def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanation:
+    """A constant of the function that was fitted, and after whose change all agree."""
+    ((words, change),) = finding.constants.items()
+    value, _, line = words.partition(" at ")
+    torchs = float(value) / (1 + change)
+    sentence, fix = CONSTANT.worded(float(value), torchs)
+    return Explanation((
+        Cause(CONSTANT.name, CONSTANT.family, f"{sentence} ({line})", f"{line}: {fix}",
+              {"constant": float(value), "torch": torchs}, steps, finding.distance, 1.0, 1),
+    ))  # fmt: skip
 
 
 def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
