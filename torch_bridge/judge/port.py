@@ -139,8 +139,10 @@ class Port:
         found.hazards = hazards_of(function)((self._begins_with(t), self.batch_at(t)) for t in steps)
 
     def _begins_with(self, t: int) -> Any:
-        if self.step is not None:
-            return self.states[t]
+        return self.states[t] if self.step is not None else self.parameters_at(t)
+
+    def parameters_at(self, t: int) -> Any:
+        """Torch's parameters before a step, in the port's places."""
         return self.torch_weights().to_jax(in_phase(self.trace.before(t), "parameter"))
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:

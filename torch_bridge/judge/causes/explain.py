@@ -10,6 +10,7 @@ from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.function import CONSTANT
+from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
@@ -49,9 +50,10 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
         return report
     with np.errstate(all="ignore"):  # what is tried may be nonsense
         parts = [*_of_order(report, port), *_of_loss(report, port, twins), *_of_rule(report, port)]
+        place, substitutions = place_of(report, port, twins)
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
-    return replace(report, causes=causes, tried=tried)
+    return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
 
 
 def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
@@ -105,9 +107,16 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     first = next(f for f in report.functions if not f.same)
     if len(first.constants) == 1:
         return [_of_constant(first, tuple(bad))]
-    programs = programs_of_loss(port.loss_fn) if port.loss_fn is not None else programs_of_step(port.step)
+    if port.loss_fn is not None:
+        programs = programs_of_loss(port.loss_fn)
+    else:
+        assert port.step is not None
+        programs = programs_of_step(port.step)
     steps = sorted(report.loss_steps, key=lambda t: (t not in bad, t))
-    question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))
+    try:
+        question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))
+    except CannotWiden:  # the report has a note of it
+        return []
     return [answered(question, steps[:4], max(bad.values()))]
 
 

@@ -7,6 +7,7 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 import torch_bridge
+from tests.support import small_run
 from tests.torch_bridge.judge.causes.rules_planted import BETAS, DECAY, EPS, LR, MAX_NORM, MOMENTUM
 
 
@@ -61,16 +62,34 @@ OPTIMIZERS = {
 @functools.cache
 def recorded(name, steps=8):
     """A run of `OPTIMIZERS`, on gradients that need no model of the port's."""
+    return _run(name, lambda net: ((net(torch.randn(7, 6)) ** 2).mean().mul(4) for _ in range(steps)))
+
+
+@functools.cache
+def trained(name, epochs=3):
+    """A run of `OPTIMIZERS` on the examples of `tests.support.small_run`, three steps an epoch."""
+    dataset = torch.utils.data.TensorDataset(torch.tensor(small_run.X), torch.tensor(small_run.Y))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True)
+
+    def losses(net):
+        for _ in range(epochs):
+            for x, y in loader:
+                yield torch.nn.functional.cross_entropy(net(x), y)
+
+    return _run(name, losses, loader=loader)
+
+
+def _run(name, losses, **more):
     make, options = OPTIMIZERS[name]
     net = model()
     optimizer = make(net)
     scheduler = options["scheduler"](optimizer) if "scheduler" in options else None
     average = options["average"](net) if "average" in options else None
     clip = options.get("clip", {})
-    recorder = torch_bridge.record(net, optimizer, average=average, clip=clip or None)
-    for t in range(steps):
+    recorder = torch_bridge.record(net, optimizer, average=average, clip=clip or None, **more)
+    for t, loss in enumerate(losses(net)):
         optimizer.zero_grad()
-        (net(torch.randn(7, 6)) ** 2).mean().mul(4).backward()
+        loss.backward()
         if "clip_value" in clip:
             torch.nn.utils.clip_grad_value_(net.parameters(), **clip)
         elif clip:

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import funcsgd
 import torch_bridge
 from tests.support.small_run import DATA, loss_fn, recorded
+from torch_bridge.judge.causes import order as orders
+from torch_bridge.replaying.batches import indices_of
 
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 
@@ -69,7 +72,7 @@ LOSSES = {
     "labels-reversed": batch(of_y=lambda y: y[::-1]),
     "labels-too-large": lambda p, b: loss_fn(p, (b[0], (b[1] + 1) % 3)),
     "labels-too-small": lambda p, b: loss_fn(p, (b[0], (b[1] - 1) % 3)),
-    "inputs-scaled": batch(lambda x: 1.1 * x),
+    "inputs-scaled": batch(lambda x: 1.25 * x),
     "inputs-shifted": batch(lambda x: x + 0.5),
 }
 QUICK = {"loss-summed", "inputs-over-255", "l2-in-loss"}
@@ -80,6 +83,63 @@ def test_it_is_named(trace, name):
     report = torch_bridge.check(trace, SGD, loss_fn=LOSSES[name], data=DATA)
     assert [cause.name for cause in report.causes] == [name], (report.tried, str(report))
     assert report.causes[0].after <= 1
+
+
+def order_of(trace):
+    return [indices_of(trace.step(t)) for t in range(trace.n_steps)]
+
+
+def unshuffled(order):
+    return [np.arange(40)[i : i + 16] for _ in range(2) for i in (0, 16, 32)]
+
+
+def another_seed(order):
+    rng = np.random.default_rng(5)
+    return [batch for _ in range(2) for batch in np.split(rng.permutation(40), [16, 32])]
+
+
+def smaller(order):
+    flat = [np.concatenate(order[:3]), np.concatenate(order[3:])]
+    return [batch for epoch in flat for batch in np.split(epoch, range(8, 40, 8))][:6]
+
+
+ORDERS = {
+    "batches-of-the-next-epoch": lambda o: [*o[3:], *o[:3]],
+    "epochs-alike": lambda o: [*o[:3], *o[:3]],
+    "batches-late": lambda o: [o[0], *o[:-1]],
+    "batches-early": lambda o: [*o[1:], o[0]],
+    "not-shuffled": unshuffled,
+    "batch-reversed": lambda o: [b[::-1] for b in o],
+    "epoch-reversed": lambda o: [*o[2::-1], *o[:2:-1]],
+    "batch-sorted": lambda o: [np.sort(b) for b in o],
+    "last-batch-dropped": lambda o: [b for b in o if len(b) == 16] * 2,
+    "batch-size": smaller,
+    "indices-off-by-one": lambda o: [b + 1 for b in o],
+    "order-of-another-seed": another_seed,
+    "drawn-with-replacement": lambda o: [np.random.default_rng(t).integers(0, 40, len(b)) for t, b in enumerate(o)],
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_is_named(trace, name):
+    torchs = order_of(trace)
+    mine = ORDERS[name](torchs)
+    found = [entry.name for entry in orders.ENTRIES if orders.same(*entry.repair(torchs, mine))]
+    assert not orders.same(torchs, mine)
+    assert found[:1] == [name]
+
+
+def test_a_kept_last_batch_is_named(trace):
+    mine = order_of(trace)
+    torchs = [batch for batch in mine if len(batch) == 16]
+    found = [entry.name for entry in orders.ENTRIES if orders.same(*entry.repair(torchs, mine))]
+    assert found[:1] == ["last-batch-kept"]
+
+
+def test_the_order_of_the_next_epoch_is_a_cause(trace):
+    order = ORDERS["batches-of-the-next-epoch"](order_of(trace))
+    report = torch_bridge.check(trace, SGD, loss_fn=loss_fn, data=DATA, order=order)
+    assert [cause.name for cause in report.causes] == ["batches-of-the-next-epoch"]
 
 
 def test_two_faults_of_the_loss_and_one_of_the_rule(trace):
