@@ -9,5 +9,6 @@ from torch_bridge.cli import port as port
 from torch_bridge.cli import preflight as preflight
 from torch_bridge.cli import record as record
 from torch_bridge.cli import show as show
+from torch_bridge.cli import why as why
 from torch_bridge.cli.app import app as app
 from torch_bridge.cli.app import main as main

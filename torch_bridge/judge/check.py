@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from torch_bridge.judge.causes.explain import explained
 from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.origin import Origin
@@ -106,4 +107,4 @@ def check(
         port.hazards(diagnosis, programs.function)
     else:
         diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")
-    return diagnosis.report(trace, allow_imprecise)
+    return explained(diagnosis.report(trace, allow_imprecise), port, diagnosis.twins)

@@ -46,6 +46,7 @@ class Evaluator:
     constants: Constants | None = None
     lines: list[tuple[str, Any]] = field(default_factory=list)
     names: dict[str, Lanes] = field(default_factory=dict)
+    given: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # name -> (is it replaced, by what)
     flips: Any = field(default_factory=lambda: jnp.zeros((), jnp.int64))
 
     def arguments(self, closed: ClosedJaxpr, leaves: list[Any]) -> list[Lanes]:
@@ -105,6 +106,9 @@ class Evaluator:
         lanes = [Lanes(n, w) for n, w in zip(narrow, wide, strict=True)]
         if name == "name":
             self.names.setdefault(params["name"], lanes[0])
+            if (given := self.given.get(params["name"])) is not None:
+                chosen, value = given
+                lanes = [Lanes(lanes[0].narrow, jnp.where(chosen, value, lanes[0].wide))]
         return [self.decided(name, lane, any(map(differs, inputs))) for lane in lanes] if self.beside else lanes
 
     def bind(self, primitive: Any, params: dict[str, Any], operands: list[Any]) -> list[Any]:

@@ -77,8 +77,14 @@ class NumberFit:
         at = self._changes[key]
         # So far that rounding is far below what changes, and so near that the rule does not bend much on the way.
         step = min(_STEP * (1 + abs(at)), 0.1 * _STEP * norm(self._value) / (norm(column) or 1.0))
+        step = step or _STEP  # of a quantity that is zero
         up, down = (self._at(self._changes | {key: at + sign * step}) for sign in (1, -1))
         return np.asarray((up - down) / (2 * step))
+
+    @property
+    def changes(self) -> dict[str, float]:
+        """The changes of the latest fit, relative to the hyperparameters' units."""
+        return dict(self._changes)
 
     def explained(self) -> Array:
         """Return what of the difference the latest fit explains, to first order."""

@@ -71,7 +71,7 @@ class Port:
     def update(self, found: Diagnosis) -> None:
         """Feed torch's gradients to the rule; where its bits are not torch's, evaluate it in float64."""
         assert self.tx is not None
-        trace, weights = self.trace, self._weights()
+        trace, weights = self.trace, self.torch_weights()
         side = Replay(
             trace.initial, self.tx, header=trace.static, drive="update", weights=self.weights, opt_state=self.opt_state,
             keep=self._keep(),
@@ -134,14 +134,14 @@ class Port:
                 "what is as small as torch's rounding error cannot be found. Record with twins."
             )
         steps = self._loss_steps()
-        judge = TwinJudge(programs, self._weights(), self.layers)
+        judge = TwinJudge(programs, self.torch_weights(), self.layers)
         try:
             if self.step is not None:
                 steps = self._bring_to_torchs(found, steps)
                 self._judge_step_rule(found, steps)
-            found.twins = judge.judge(self.trace, self._batch, steps, self.states if self.step is not None else None)
+            found.twins = judge.judge(self.trace, self.batch_at, steps, self.states if self.step is not None else None)
             if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
-                found.line = judge.culprit(self.trace, self._batch(steps[0]), steps[0])
+                found.line = judge.culprit(self.trace, self.batch_at(steps[0]), steps[0])
         except CannotWiden as error:
             found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
             return
@@ -153,18 +153,20 @@ class Port:
     def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
         """Find forms in the program of the loss that fail on other data; measure them at the evaluated steps."""
         steps = found.loss_steps or self._loss_steps()[:1]
-        found.hazards = hazards_of(function)((self._begins_with(t), self._batch(t)) for t in steps)
+        found.hazards = hazards_of(function)((self._begins_with(t), self.batch_at(t)) for t in steps)
 
     def _begins_with(self, t: int) -> Any:
-        if self.step is not None:
-            return self.states[t]
-        return self._weights().to_jax(in_phase(self.trace.before(t), "parameter"))
+        return self.states[t] if self.step is not None else self.parameters_at(t)
+
+    def parameters_at(self, t: int) -> Any:
+        """Torch's parameters before a step, in the port's places."""
+        return self.torch_weights().to_jax(in_phase(self.trace.before(t), "parameter"))
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""
         assert self.step is not None
         # The first state is the port's own: that it is torch's is part of the question.
-        places = StepStates(self.step, self.state, self._batch(0), self._weights(), self.trace.state)
+        places = StepStates(self.step, self.state, self.batch_at(0), self.torch_weights(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
                 "The step function was evaluated in float64 at the first step alone: what it reports as its parameters "
@@ -183,9 +185,9 @@ class Port:
 
     def _judge_step_rule(self, found: Diagnosis, steps: Sequence[int]) -> None:
         assert self.step is not None
-        judge = StepRuleJudge(self.trace, self.step, self._weights())
+        judge = StepRuleJudge(self.trace, self.step, self.torch_weights())
         for t in steps if self.rule_steps is None else self.rule_steps:
-            found.rules += judge.judge(t, self.states[t], self._batch(t))
+            found.rules += judge.judge(t, self.states[t], self.batch_at(t))
 
     def own_gradients(self, found: Diagnosis) -> None:
         """Where a step function's rule was evaluated at its first step alone, run torch's on the port's gradients."""
@@ -203,7 +205,8 @@ class Port:
         steps = sorted(self.trace.twins) or list(range(min(3, self.trace.n_steps)))
         return steps if self.step is None or 0 in steps else [0, *steps]
 
-    def _batch(self, t: int) -> Any:
+    def batch_at(self, t: int) -> Any:
+        """The batch of a step of torch's."""
         return self.batch(t, indices_of(self.trace.step(t)))
 
     def _keep(self) -> Keep:
@@ -211,7 +214,8 @@ class Port:
         size = sum(rows.nbytes for rows in self.trace.steps.values())
         return Keep("digest", every=self.trace.n_steps, gradients=False, norms=False) if size > LARGE else Keep()
 
-    def _weights(self) -> Weights:
+    def torch_weights(self) -> Weights:
+        """The places of torch's parameters in the port's."""
         return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))
 
 

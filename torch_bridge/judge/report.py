@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
@@ -108,6 +109,11 @@ class Report:
         flips: decisions of the port (signs, maxima) that fell differently in its own precision and in float64.
         hazards: forms in the port's loss that are right on these data and not on all, such as a softmax without its
             maximum; they are no part of the verdict, see `torch_bridge.judge.hazards`.
+        causes: the proved causes of the difference, or of the imprecision, in causal order; empty where nothing in the
+            catalogue makes the sides agree, see `torch_bridge.judge.causes`.
+        tried: the repairs that were tried in vain, the nearest first; empty where there is a cause.
+        substitutions: how many times torch's values took the place of the port's until the place was found.
+        place: the names of the layers, parameters or groups that the fault is confined to, as substitution found them.
         drives: the comparison bit by bit under each drive that was run.
         runs: the port's traces under those drives; not part of `to_dict`.
         notes: what could not be evaluated, and why; full sentences.
@@ -133,6 +139,10 @@ class Report:
     discontinuities: int = 0
     flips: int = 0
     hazards: tuple[Hazard, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    tried: tuple[Trial, ...] = ()
+    substitutions: int = 0
+    place: tuple[str, ...] = ()
     drives: Mapping[str, Comparison] = field(default_factory=dict)
     runs: Mapping[str, Trace] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()

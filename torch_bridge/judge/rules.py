@@ -7,7 +7,7 @@ rounding and is no fault; and a constant that is off by more is named, with how 
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,23 +57,9 @@ class RuleJudge:
         Raises:
             CannotWiden: the rule has no float64 form.
         """
-        before, recorded = self._trace.before(step), self._trace.step(step)
-        params = self._weights.to_jax(in_phase(before, "parameter"))
-        adapter = self._layout.observed.adapter
-        known = torch_state(opt_state, params, adapter)
-        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, *_COUNTS})
-        reference = reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
-        opt_state = self._layout.with_torchs(opt_state, params, before)
-        gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
+        recorded, reference = self._trace.step(step), self.reference(step, opt_state, rate_is_torchs=rate_is_torchs)
         best: list[RuleFinding] = []
-        refusal: CannotWiden | None = None
-        for program in self._wide.values():
-            try:
-                wide = program(gradient, opt_state, params, metric).wide
-            except CannotWiden as error:
-                refusal = error
-                continue
-            named = {phase: self._weights.to_torch(tree) for phase, tree in wide.items()}
+        for named in self.evaluated(step, opt_state, metric):
             findings = findings_of(step, reference, named)
             findings += [
                 average_finding(step, name, value, named["average"][name])
@@ -84,9 +70,39 @@ class RuleJudge:
                 best = findings
             if all(finding.same for finding in findings):
                 break
-        if not best and refusal is not None:
-            raise refusal
         return best
+
+    def reference(self, step: int, opt_state: optax.OptState, *, rate_is_torchs: bool = False) -> "Reference":
+        """Return torch's quantities of a step, for a candidate with this state."""
+        before = self._trace.before(step)
+        params = self._weights.to_jax(in_phase(before, "parameter"))
+        adapter = self._layout.observed.adapter
+        known = torch_state(opt_state, params, adapter)
+        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, *_COUNTS})
+        return reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
+
+    def evaluated(
+        self, step: int, opt_state: optax.OptState, metric: Any = None
+    ) -> Iterator[dict[str, dict[str, Array]]]:
+        """Yield the candidate's quantities of a step in float64, phase -> name -> array, by each reading of numbers.
+
+        Raises:
+            CannotWiden: the rule has no float64 form by any reading.
+        """
+        before, recorded = self._trace.before(step), self._trace.step(step)
+        params = self._weights.to_jax(in_phase(before, "parameter"))
+        opt_state = self._layout.with_torchs(opt_state, params, before)
+        gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
+        refusals: list[CannotWiden] = []
+        for program in self._wide.values():
+            try:
+                wide = program(gradient, opt_state, params, metric).wide
+            except CannotWiden as error:
+                refusals.append(error)
+                continue
+            yield {phase: self._weights.to_torch(tree) for phase, tree in wide.items()}
+        if len(refusals) == len(self._wide):
+            raise refusals[-1]
 
 
 @dataclass(frozen=True)

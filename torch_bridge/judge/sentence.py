@@ -49,6 +49,7 @@ def _verdict(report: "Report") -> str:
             f"{describe(worst.phase, worst.name)}, "
             f"whose relative error is {worst.jax:.1e} in JAX and {worst.torch:.1e} in torch, {_factor(worst.factor)}"
             + (f"; most is lost at {report.line}" if report.line else "")
+            + (f"; cause: {_cause(report)}" if report.causes else "")
         )
     return f"the same function{_evaluations(report)}{_precision(report)}{_excused(report)}"
 
@@ -68,6 +69,8 @@ def _different(report: "Report") -> str:
 
 
 def _cause(report: "Report") -> str:
+    if report.causes:
+        return "; and ".join(cause.sentence[0].lower() + cause.sentence[1:].rstrip(".") for cause in report.causes)
     assert report.difference is not None
     constants = report.difference.constants
     if len(constants) != 1:

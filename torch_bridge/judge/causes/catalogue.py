@@ -1,0 +1,25 @@
+"""The catalogue: every entry by its name."""
+
+import difflib
+from collections.abc import Mapping
+
+from torch_bridge.judge.causes import average, batch, clip, decay, function, moments, momentum, order, outcome, schedule
+from torch_bridge.judge.causes.entry import Entry
+
+FAMILIES = (order, batch, function, outcome, clip, decay, momentum, moments, schedule, average)
+"""The modules of entries, in the causal order of a training step."""
+
+CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
+"""Every entry by its name, family by family."""
+
+
+def entry_named(name: str) -> Entry:
+    """Return an entry.
+
+    Raises:
+        ValueError: there is none of this name; the message has those that are nearest.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
+    raise ValueError(f"there is no cause {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))

@@ -1,0 +1,155 @@
+"""From a report that something differs to its causes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torch_bridge.judge.causes import order
+from torch_bridge.judge.causes.average_question import average_question
+from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.function import CONSTANT
+from torch_bridge.judge.causes.location import place_of
+from torch_bridge.judge.causes.loss_cases import loss_cases
+from torch_bridge.judge.causes.loss_question import LossQuestion
+from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
+from torch_bridge.judge.causes.rule_question import RuleQuestion
+from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.findings import FunctionFinding
+from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.programs import programs_of_loss, programs_of_step
+from torch_bridge.replaying.batches import indices_of
+from torch_bridge.trace.trace import Array
+
+if TYPE_CHECKING:
+    from torch_bridge.judge.port import Port
+    from torch_bridge.judge.report import Report
+    from torch_bridge.judge.twins import TwinFindings
+
+_TRIED = 12
+"""So many of the repairs that failed are reported."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found on one part of a step.
+
+    Attributes:
+        causes: the proved ones; empty if nothing makes the sides agree.
+        tried: the repairs that failed, if all did.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    tried: tuple[Trial, ...] = ()
+
+
+def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = None) -> "Report":
+    """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
+    if report.verdict not in ("different", "imprecise"):
+        return report
+    with np.errstate(all="ignore"):  # what is tried may be nonsense
+        parts = [*_of_order(report, port), *_of_loss(report, port, twins), *_of_rule(report, port)]
+        place, substitutions = place_of(report, port, twins)
+    causes = tuple(cause for part in parts for cause in part.causes)
+    tried = tuple(trial for part in parts for trial in part.tried)
+    return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+
+
+def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
+    """Return the causes that answer a question, with their evidence."""
+    search = Search(question)
+    repairs = search.run(most)
+    if not repairs:
+        return Explanation(tried=tuple(search.trials[:_TRIED]))
+    after = question.agreement(repairs)
+    causes = []
+    for entry, constant in repairs:
+        own, torchs = constant if entry.fitted else None, question.torchs(entry.number)
+        sentence, fix = entry.worded(own, torchs)
+        constants = {} if own is None else {entry.number or "constant": own}
+        constants |= {"torch": torchs} if torchs is not None and entry.number else {}
+        causes.append(
+            Cause(entry.name, entry.family, sentence, fix, constants, tuple(steps), before, after.share, after.values)
+        )
+    return Explanation(tuple(causes))
+
+
+def _of_order(report: "Report", port: "Port") -> list[Explanation]:
+    if port.order is None or report.difference is None:
+        return []
+    recorded = [indices_of(port.trace.step(t)) for t in range(port.trace.n_steps)]
+    torchs = [np.asarray(batch) for batch in recorded if batch is not None]
+    mine = [np.asarray(batch) for batch in port.order]
+    if len(torchs) < len(recorded) or order.same(torchs, mine):
+        return []
+    trials = []
+    for entry in order.ENTRIES:
+        left, right = entry.repair(torchs, mine)
+        if order.same(left, right):
+            before = _share_of_others(torchs, mine)
+            sentence, fix = entry.worded(None, None)
+            return [Explanation((Cause(entry.name, entry.family, sentence, fix, {}, (), before, 0.0, len(left)),))]
+        trials.append(Trial(entry.name, _share_of_others(left, right)))
+    return [Explanation(tried=tuple(sorted(trials, key=lambda trial: trial.distance)[:_TRIED]))]
+
+
+def _share_of_others(left: Sequence[Array], right: Sequence[Array]) -> float:
+    pairs = list(zip(left, right, strict=False))
+    return sum(not np.array_equal(a, b) for a, b in pairs) / len(pairs) if pairs else 1.0
+
+
+def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> list[Explanation]:
+    """Loss and gradients, from torch's parameters and batch."""
+    bad = {f.step: f.distance for f in reversed(report.functions) if not f.same}
+    if not bad or twins is None:
+        return []
+    first = next(f for f in report.functions if not f.same)
+    if len(first.constants) == 1:
+        return [_of_constant(first, tuple(bad))]
+    if port.loss_fn is not None:
+        programs = programs_of_loss(port.loss_fn)
+    else:
+        assert port.step is not None
+        programs = programs_of_step(port.step)
+    steps = sorted(report.loss_steps, key=lambda t: (t not in bad, t))
+    try:
+        question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))
+    except CannotWiden:  # the report has a note of it
+        return []
+    return [answered(question, steps[:4], max(bad.values()))]
+
+
+def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanation:
+    """A constant of the function that was fitted, and after whose change all agree."""
+    ((words, change),) = finding.constants.items()
+    value, _, line = words.partition(" at ")
+    torchs = float(value) / (1 + change)
+    sentence, fix = CONSTANT.worded(float(value), torchs)
+    return Explanation((
+        Cause(CONSTANT.name, CONSTANT.family, f"{sentence} ({line})", f"{line}: {fix}",
+              {"constant": float(value), "torch": torchs}, steps, finding.distance, 1.0, 1),
+    ))  # fmt: skip
+
+
+def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
+    """The update rule, from torch's gradients and state; and the average that follows."""
+    bad = {f.step: f.distance for f in report.rules if not f.same}
+    others = report.difference if report.difference is not None and report.difference.phase == "learning_rate" else None
+    if others is not None:
+        bad.setdefault(others.step, others.distance)
+    if not bad or port.tx is None:
+        return []
+    steps = steps_to_explain(port.trace, sorted(bad))
+    try:
+        cases = rule_cases(port, steps)
+    except CannotWiden:  # the report has a note of it
+        return []
+    first = min(bad)
+    cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
+    found = []
+    rule, average = RuleQuestion(cases), average_question(port.trace, cases)
+    for question in (rule, average):
+        if question is not None and not question.agreement(()).same:
+            found.append(answered(question, steps, max(bad.values())))
+    return found

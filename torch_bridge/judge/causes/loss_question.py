@@ -1,0 +1,99 @@
+"""What has to be undone in a port's batch, loss and gradients for torch's numbers to come out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from torch_bridge.judge.causes import batch, outcome
+from torch_bridge.judge.causes.entry import Entry
+from torch_bridge.judge.causes.loss_cases import LossCase
+from torch_bridge.judge.causes.outcome import Outcome
+from torch_bridge.judge.causes.search import Agreement, Repairs
+from torch_bridge.judge.findings import norm
+from torch_bridge.trace.trace import Array
+
+_OF_BATCH = {entry.name for entry in batch.ENTRIES}
+
+
+@dataclass(frozen=True)
+class LossQuestion:
+    """Why loss or gradients differ, at some steps.
+
+    Attributes:
+        cases: the steps.
+    """
+
+    cases: Sequence[LossCase]
+
+    def entries(self) -> Sequence[Entry]:
+        """Those of numbers, and those of the examples that apply to this batch."""
+        first = self.cases[0].batch
+        of_batch = [entry for entry in batch.ENTRIES if entry.repair(first, entry.start or 1.0) is not None]
+        wide = any(case.outcome().width > 1 for case in self.cases)
+        return [*(entry for entry in outcome.ENTRIES if wide or "over" not in entry.name), *of_batch]
+
+    def repaired(self, case: LossCase, repairs: Repairs) -> Outcome | None:
+        """Return the port's outcome with faults undone, those of its batch first; None where one does not apply."""
+        given = None
+        for entry, constant in repairs:
+            if entry.name in _OF_BATCH:
+                given = entry.repair(given or case.batch, constant)
+                if given is None:
+                    return None
+        found = case.outcome(given)
+        for entry, constant in repairs:
+            if entry.name not in _OF_BATCH:
+                found = entry.repair(found, constant)
+        return found
+
+    def agreement(self, repairs: Repairs) -> Agreement:
+        """Compare torch's loss and gradients with the port's, repaired."""
+        leading, share = 0, 0.0
+        for case in self.cases:
+            repaired = self.repaired(case, repairs)
+            if repaired is None:
+                return Agreement(0, False, np.inf, np.inf, 0)
+            for key, value in case.values(repaired).items():
+                reference = np.asarray(case.reference[key], np.float64)
+                gap, limit = norm(value - reference), case.limits[key]
+                if not gap <= limit:
+                    return Agreement(leading, False, gap / (norm(reference) or 1.0), np.inf, leading)
+                leading += 1
+                share = max(share, gap / limit if limit else 0.0)
+        return Agreement(leading, leading > 0, 0.0, share, leading)
+
+    def residual(self, repairs: Repairs) -> Array:
+        """The repaired port's quantities less torch's, each relative to its size."""
+        parts = []
+        for case in self.cases[:2]:
+            repaired = self.repaired(case, repairs)
+            if repaired is None:
+                return np.full(1, np.inf)
+            for key, value in case.values(repaired).items():
+                reference = np.asarray(case.reference[key], np.float64)
+                parts.append(np.ravel(value - reference) / (norm(reference) or 1.0))
+        return np.concatenate(parts)
+
+    def correction(self, repairs: Repairs) -> float:
+        """The function is evaluated with its numbers as they are."""
+        del repairs
+        return 0.0
+
+    def starts(self, entry: Entry) -> Sequence[float]:
+        """From the ratio of the losses and of the gradients, or near the entry's own start."""
+        case, start = self.cases[0], entry.start
+        assert start is not None
+        mine = case.outcome()
+        starts = [start, 0.5, 2.0] if start else [1e-4]
+        if entry.name == "loss-scaled" and "loss" in case.reference:
+            starts = [mine.loss / (float(case.reference["loss"]) or 1.0)]
+        if entry.name == "gradient-scaled":
+            sizes = [np.sqrt(sum(norm(g) ** 2 for g in gs.values())) for gs in (mine.gradients, mine.torchs)]
+            starts = [float(sizes[0] / (sizes[1] or 1.0))]
+        return starts
+
+    def torchs(self, number: str) -> float | None:
+        """There are no hyperparameters of torch's here."""
+        del number
+        return None
