@@ -14,6 +14,7 @@ from torch_bridge.judge.number_fit import NumberFit
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, rule_finding
 from torch_bridge.judge.rules import Reference, RuleJudge
 from torch_bridge.replaying.replay import Replay
+from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import phase_of
 from torch_bridge.trace.trace import Array, Trace, in_phase
 from torch_bridge.translate.optimizers import adapter_named
@@ -173,7 +174,7 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
     trace, weights = port.trace, port.torch_weights()
     side = Replay(
         trace.initial, port.tx, header=trace.static, drive="update", weights=port.weights, opt_state=port.opt_state,
-        digest_every=trace.n_steps,
+        keep=Keep("digest", norms=False),
     )  # fmt: skip
     judge = RuleJudge(trace, port.tx, weights)
     cases: list[RuleCase] = []
