@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
@@ -22,9 +21,11 @@ from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
+from torch_bridge.replaying.layout import Layout
+from torch_bridge.replaying.model_state import Buffers, model_state_of
 from torch_bridge.replaying.replay import Replay
-from torch_bridge.replaying.steps import Carry, StepFunction
-from torch_bridge.trace.phases import phase_of
+from torch_bridge.replaying.steps import Carry, LossFn, StepFunction
+from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.weights import Weights, same_weights
 
@@ -41,8 +42,9 @@ class Port:
 
     trace: Trace
     tx: optax.GradientTransformation | None
-    loss_fn: Callable[[Any, Any], jax.Array] | None
+    loss_fn: LossFn | None
     weights: Weights | None
+    buffers: Buffers
     opt_state: optax.OptState | None
     step: StepFunction | None
     state: Carry
@@ -51,6 +53,7 @@ class Port:
     progress: Callable[[], None]
     states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps evaluated in float64
     rule_steps: Sequence[int] | None = None  # the steps at which its rule can be evaluated; None are all of those
+    without_buffers: Sequence[int] = ()  # the steps at which its model state is not torch's
 
     def update(self, found: Diagnosis) -> None:
         """Feed torch's gradients to the rule; where its bits are not torch's, evaluate it in float64."""
@@ -92,8 +95,8 @@ class Port:
         """Run the port alone, from the first state; keep a step function's states where it will be evaluated."""
         side = Replay(
             self.trace.initial, self.tx, header=self.trace.static, drive="free", loss_fn=self.loss_fn,
-            weights=self.weights, opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
-            digest_every=self._digest_every(),
+            weights=self.weights, buffers=self.buffers, opt_state=self.opt_state, step=self.step, state=self.state,
+            shadows=shadows, digest_every=self._digest_every(),
         )  # fmt: skip
         steps = self._loss_steps() if self.step is not None else ()
         for t in range(self.trace.n_steps):
@@ -118,42 +121,56 @@ class Port:
                 "what is as small as torch's rounding error cannot be found. Record with twins."
             )
         steps = self._loss_steps()
-        judge = TwinJudge(programs, self._weights())
+        judge = TwinJudge(programs, self._layout())
         try:
             if self.step is not None:
                 steps = self._bring_to_torchs(found, steps)
                 self._judge_step_rule(found, steps)
-            found.twins = judge.judge(self.trace, self._batch, steps, self.states if self.step is not None else None)
+            states = self.states if self.step is not None else None
+            found.twins = judge.judge(self.trace, self._batch, steps, states, self.without_buffers)
             if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
                 found.line = judge.culprit(self.trace, self._batch(steps[0]), steps[0])
         except CannotWiden as error:
             found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
             return
         found.loss_steps = tuple(steps)
+        self._note_buffers(found)
         if found.twins.unmatched:
             found.notes.append(f"Layers that the port does not name: {', '.join(found.twins.unmatched)}.")
 
-    def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
+    def hazards(self, found: Diagnosis, programs: Programs) -> None:
         """Find forms in the program of the loss that fail on other data; measure them at the evaluated steps."""
         steps = found.loss_steps or self._loss_steps()[:1]
-        found.hazards = hazards_of(function)((self._begins_with(t), self._batch(t)) for t in steps)
+        found.hazards = hazards_of(programs.forward)((self._begins_with(programs, t), self._batch(t)) for t in steps)
 
-    def _begins_with(self, t: int) -> Any:
-        if self.step is not None:
-            return self.states[t]
-        return self._weights().to_jax(in_phase(self.trace.before(t), "parameter"))
+    def _begins_with(self, programs: Programs, t: int) -> Any:
+        return self.states[t] if self.step is not None else TwinJudge(programs, self._layout()).begin(self.trace, t)
+
+    def _note_buffers(self, found: Diagnosis) -> None:
+        """Name the buffers that change and were not compared: what they are acts at evaluation."""
+        changing = [name_of(key) for key in self.trace.steps if phase_of(key) == "buffer"]
+        compared = {f.name for f in (found.twins.functions if found.twins else ()) if f.phase == "buffer"}
+        if left := [name for name in changing if name not in compared]:
+            reason = "" if compared else ": the port shows no model state, see buffers="
+            found.notes.append(f"Buffers that were not compared: {', '.join(left)}{reason}.")
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""
         assert self.step is not None
         # The first state is the port's own: that it is torch's is part of the question.
-        places = StepStates(self.step, self.state, self._batch(0), self._weights(), self.trace.state)
+        places = StepStates(self.step, self.state, self._batch(0), self._layout(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
                 "The step function was evaluated in float64 at the first step alone: what it reports as its parameters "
                 "is not what it hands on in its state."
             )
             return [0]
+        if places.reports_buffers and not places.found("buffer"):
+            self.without_buffers = [t for t in steps if t > 0]
+            found.notes.append(
+                "The model state of the step function was evaluated in float64 at the first step alone: what it "
+                "reports as its buffers is not what it hands on in its state."
+            )
         self.states |= {t: places.at(self.states[t], self.trace.before(t)) for t in steps if t > 0}
         held = [key for key in self.trace.state if any(phase_of(each) == key for each in self.trace.steps)]
         if missing := [key for key in held if not places.found(key)]:
@@ -193,6 +210,12 @@ class Port:
         """Of a large run, keep only digests and the last step: the recorded one may fill half of the memory already."""
         size = sum(np.asarray(rows).nbytes for rows in self.trace.steps.values())
         return self.trace.n_steps if size > LARGE else None
+
+    def _layout(self) -> Layout:
+        """How parameters lie, and the model state; of a step function by torch's names where nothing is said."""
+        known = bool(in_phase(self.trace.initial, "buffer"))
+        buffers = True if self.step is not None and self.buffers is None and known else self.buffers
+        return Layout(self._weights(), self.trace.static, model_state_of(buffers, self.trace.initial))
 
     def _weights(self) -> Weights:
         return self.weights or same_weights(in_phase(self.trace.initial, "parameter"))

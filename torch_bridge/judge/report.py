@@ -42,6 +42,7 @@ class Difference:
         limit: the distance that rounding explains.
         constants: relative errors of hyperparameters, or of constants of the loss function, ``"VALUE at LINE"``, that
             explain the difference, if any do.
+        cause: of a buffer, the usual mistake that explains the difference, see `torch_bridge.judge.buffer_causes`.
     """
 
     step: int
@@ -53,6 +54,7 @@ class Difference:
     distance: float
     limit: float
     constants: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,9 @@ def first_difference(
 ) -> Difference | None:
     """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
     found = [
-        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
+        Difference(
+            f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants, f.cause
+        )
         for f in functions
         if not f.same
     ]

@@ -18,7 +18,7 @@ class TraceBuilder:
         static: Mapping[str, Any],
         *,
         digest_every: int | None = None,
-        in_full: tuple[str, ...] = ("data", "gradient"),
+        in_full: tuple[str, ...] = ("data", "buffer_before", "gradient", "buffer"),
         statistics: bool = True,
     ) -> None:
         """Begin a trace.
@@ -27,7 +27,7 @@ class TraceBuilder:
             static: plain data for ``Trace.static``.
             digest_every: None keeps every tensor in full. A number k keeps a digest and three statistics of each
                 parameter-sized tensor and step, and the tensor itself at steps k-1, 2k-1, ...
-            in_full: phases that stay full even then. With the gradients, everything else can be rebuilt.
+            in_full: phases that stay full even then. With gradients and buffers, everything else can be rebuilt.
             statistics: keep the three statistics; without them a digest costs next to nothing.
         """
         if digest_every is not None and digest_every < 1:
@@ -101,7 +101,7 @@ def _rows(values: Mapping[int, Array], n_steps: int) -> Array:
     shape = np.max([np.shape(value) for value in values.values()], axis=0).astype(int)
     some = np.asarray(next(iter(values.values())))
     ragged = any(np.shape(value) != tuple(shape) for value in values.values())
-    rows = np.full((n_steps, *shape), -1 if ragged else 0, some.dtype)
+    rows = np.full((n_steps, *shape), np.array(-1 if ragged else 0).astype(some.dtype))  # of uint8 the largest
     for t, value in values.items():
         rows[(slice(t, t + 1), *(slice(n) for n in np.shape(value)))] = value
     return rows

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-FIRST = ("data", "forward", "loss", "gradient", "clip", "metric")
-"""The phases of a step before its optimizer: the examples, outputs of layers, the loss that was differentiated,
-gradients as ``backward()`` left them, gradients as they were clipped, and the latest metric of a ReduceLROnPlateau."""
+FIRST = ("data", "batch", "buffer_before", "forward", "loss", "gradient", "clip", "metric")
+"""The phases of a step before its optimizer: the examples' indices, their values where there are no indices, buffers
+that the step found changed, outputs of layers, the loss that was differentiated, gradients as ``backward()`` left them,
+gradients as they were clipped, and the latest metric of a ReduceLROnPlateau."""
 
-LAST = ("parameter", "average")
-"""The phases of a step after its optimizer."""
+LAST = ("parameter", "buffer", "average")
+"""The phases of a step after its optimizer. Buffers, such as BatchNorm's running statistics, are made in the forward
+pass, but what they are does not act before evaluation: a first difference in them is one of evaluation alone."""
 
 
 def phases_of(header: Mapping[str, Any]) -> tuple[str, ...]:
