@@ -85,7 +85,7 @@ def check(
         raise ValueError(f"shadows must be 0, or at least 2 to show a spread, but got {shadows}")
     if trace.digests:
         trace = restore(trace)
-    port = Port(trace, tx, loss_fn, weights, buffers, opt_state, step, state, batches_of(data), order, progress)
+    port = Port(trace, tx, loss_fn, weights, buffers, opt_state, step, state, batches_of(data, trace), order, progress)
     diagnosis = Diagnosis()
     diagnosis.others += other_batches(trace, order or ())
     if tx is not None:

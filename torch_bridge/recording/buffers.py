@@ -75,6 +75,16 @@ class _Call:
     before: dict[str, Array] = field(default_factory=dict)
     after: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes a buffer, as far as that is known."""
+        same = self.before.keys() == self.after.keys()
+        return (
+            not self.differentiable
+            or not same
+            or any(not _same_bits(self.before[name], value) for name, value in self.after.items())
+        )
+
 
 @dataclass
 class _Pass:
@@ -160,9 +170,9 @@ class StepBuffers:
             latest = self._passes[-1]
             found = self._calls[begin].before
             left = latest.after if end == latest.n_calls - 1 else self._calls[end].after
-            between = {*range(begin, end + 1)} - {*reached}
-            grown = {i for i, call in enumerate(self._calls[: latest.n_calls]) if call.differentiable}
-            self.is_mixed, self.is_clean = bool(between), not between and grown <= {*reached}
+            others = {i for i in {*range(latest.n_calls)} - {*reached} if self._calls[i].changes}
+            self.is_mixed = any(begin < i < end for i in others)
+            self.is_clean = not self.is_mixed and not any(self._calls[i].differentiable for i in others)
         initial = self.values.initial
         names = [name for name in self.values.changing if name in left or name in initial]
         self.found = {name: found.get(name, initial[name]) for name in names}

@@ -287,6 +287,8 @@ class Recorder:
         step = self._builder.n_steps
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
+        if not any(phase_of(key) in ("data", "batch") for key in self._pending):
+            self._header.data.setdefault("no_batches", self._watch.inputs)
         self._begin_buffers(step, in_phase(shown, "buffer"))
         if twin is not None and not self._view.is_skipping():
             self._builder.twins[step] = twin

@@ -1,18 +1,19 @@
 """The quantities of a step before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_bridge.recording.backward import BackwardPasses, Pass
-from torch_bridge.recording.batches import Batches
+from torch_bridge.recording.batches import Batch, Batches, tensors_of
 from torch_bridge.recording.buffers import StepBuffers, is_stale
 from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks, parts_of
 from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.optimizer_view import OptimizerView, dense
 from torch_bridge.recording.twins import TwinEvaluation, Twins
+from torch_bridge.trace.batch import joined
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, in_phase
 from torch_bridge.translate.tensors import to_numpy
@@ -60,6 +61,7 @@ class StepWatch:
         self.loss: Array | None = None
         self.unclipped: dict[str, Array] | None = {} if clipped else None
         self._keeps = clipped
+        self._given = ""
         self._whole = False  # was the model called as a whole in this step?
         self._undo: list[Callable[[], None]] = []
         self._undo_parts: list[Callable[[], None]] = []
@@ -133,15 +135,34 @@ class StepWatch:
             shown["loss"] = loss
         self.loss = None
         if self._batches is not None:
-            indices = self._batches.take(n_passes)
-            if indices:
-                shown["data"] = np.concatenate(indices)
-            if len(indices) > 1:
-                self._header.data.setdefault("micro_batches", {})[str(step)] = [len(each) for each in indices]
+            shown |= self._examples(step, self._batches.take(n_passes))
         shown |= self.buffers.take()
         if self.buffers.is_mixed:
             self._header.data.setdefault("mixed_buffers", []).append(step)
         return shown, None if self._twins is None else self._checked(self._twins.finish(step, n_passes), shown)
+
+    def _examples(self, step: int, used: Sequence[Batch]) -> dict[str, Array]:
+        """The indices of the batches, or the batches themselves."""
+        if len(used) > 1:
+            self._header.data.setdefault("micro_batches", {})[str(step)] = [batch.size for batch in used]
+        indices = [batch.indices for batch in used if batch.indices is not None]
+        if used and len(indices) == len(used):
+            return {"data": np.concatenate(indices)}
+        leaves = joined([batch.leaves for batch in used]) if used and not indices else {}
+        if leaves is None or not self._header.describe_batch(step, used[0].structure if used else None, leaves):
+            self._header.note(
+                f"the batches of step {step} have other shapes than can be kept together: they are left out"
+            )
+            return {}
+        return {f"batch/{name}": leaf for name, leaf in leaves.items()}
+
+    @property
+    def inputs(self) -> str:
+        """A sentence on batches that are not known: what the model was called with first."""
+        return (
+            f"no DataLoader was seen to give the batches; the model was called with {self._given or 'no tensor'}, and "
+            "targets, or what else the loss was given, are not known"
+        )
 
     def _checked(self, twin: dict[str, Array] | None, shown: dict[str, Array]) -> dict[str, Array] | None:
         """A float64 evaluation without the buffers that it did not follow."""
@@ -197,6 +218,9 @@ class StepWatch:
             self._called(args, kwargs, part=True)
 
     def _called(self, args: Any, kwargs: Any, part: bool) -> None:
+        if not self._given:
+            names = ((str(x.dtype).removeprefix("torch."), tuple(x.shape)) for x in tensors_of((args, kwargs)))
+            self._given = ", ".join(f"{dtype} {shape}" for dtype, shape in names)
         self.buffers.before_call(differentiable=True, part=part)
         if self._batches is not None:
             self._batches.called((args, kwargs), part)

@@ -11,6 +11,7 @@ import optax
 from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.replaying.layout import Layout, header_of, jax_header
 from torch_bridge.replaying.model_state import ModelState
+from torch_bridge.trace.batch import leaves_of
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.trace import Trace
 from torch_bridge.translate.states import hyperparameters, nodes_of, torch_state
@@ -68,6 +69,7 @@ class JaxRecorder:
         opt_state: optax.OptState | None = None,
         model_state: Any = None,
         indices: Any = None,
+        batch: Any = None,
         learning_rate: Any = None,
     ) -> None:
         """Record one update.
@@ -79,6 +81,7 @@ class JaxRecorder:
             opt_state: the state after it.
             model_state: likewise, a tree like the first one.
             indices: which examples it used, integers of shape ``(batch,)``.
+            batch: the batch itself, where its examples have no indices; a tree like the one of torch's loader.
             learning_rate: the one that it took, a scalar, or a list of one for each parameter group; a state shows the
                 one of the next update.
 
@@ -95,6 +98,9 @@ class JaxRecorder:
         values = self._layout.named(jax.device_get(observed))
         if indices is not None:
             values["data"] = np.asarray(indices, np.int64)
+        if batch is not None:
+            leaves, _ = leaves_of(jax.device_get(batch), np.asarray)
+            values |= {f"batch/{name}": leaf for name, leaf in leaves.items()}
         self._builder.append(values)
 
     def trace(self) -> Trace:

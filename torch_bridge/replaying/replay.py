@@ -173,7 +173,8 @@ def replay(
         loss_fn: ``loss_fn(params, batch)`` -> scalar, pure; for the drives `resync` and `free`. With ``buffers`` it is
             ``loss_fn(params, batch, model_state) -> (scalar, model_state)``, as for `funcsgd.train`.
         data: a pytree of arrays with a leading axis of examples, from which the trace's indices take each batch; or
-            a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none).
+            a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none). None takes the batches
+            that the trace holds, where its run's examples have no indices.
         weights: how JAX's parameters lie to torch's, see `map_weights`; None keeps them in a dict by torch's names,
             in torch's layout.
         buffers: the port has a model state, such as running statistics, and how it lies to torch's buffers: True for
@@ -197,7 +198,7 @@ def replay(
     """
     if shadows == 1 or shadows < 0:
         raise ValueError(f"shadows must be 0, or at least 2 to measure a spread, but got {shadows}")
-    batch_of = batches_of(data)
+    batch_of = batches_of(data, trace)
     side = Replay(
         trace.initial, tx, header=trace.static, drive=drive, loss_fn=loss_fn, weights=weights, buffers=buffers,
         opt_state=opt_state, step=step, state=state, shadows=shadows, digest_every=digest_every,
