@@ -1,13 +1,13 @@
 """Why running statistics are not torch's: the usual mistakes, each proved by turning torch's value into the port's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from torch_bridge.judge.findings import norm
-from torch_bridge.trace.trace import Array
+from torch_bridge.judge.findings import HELD, FunctionFinding, norm
+from torch_bridge.trace.trace import Array, Step
 
 BufferCause: TypeAlias = Literal["", "not updated", "not counted", "biased variance", "momentum reversed"]
 """What explains a buffer in which the port differs; empty where nothing here does."""
@@ -64,6 +64,35 @@ def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[BufferCa
     if norm(jax - before - theirs * (new - before)) <= spare:
         return "", {f"the momentum of {layer}" if layer else "the momentum": theirs / momentum - 1}
     return "", {}
+
+
+def with_cause(
+    finding: FunctionFinding,
+    before: Step,
+    torch: Step,
+    jax: Step,
+    limits: Mapping[str, float],
+    momenta: Mapping[str, float | None],
+) -> FunctionFinding:
+    """Return a finding on a buffer with the mistake that explains it.
+
+    Args:
+        finding: a difference.
+        before: torch's state before the step.
+        torch: what torch had in it, by key.
+        jax: what the port had, likewise.
+        limits: the distances that rounding explains, likewise.
+        momenta: of the layers, None for a plain average of all batches.
+    """
+    key, layer = f"buffer/{finding.name}", finding.name.rpartition(".")[0]
+    momentum = momenta.get(layer)
+    count = torch.get("buffer/" + ".".join(filter(None, (layer, "num_batches_tracked"))))
+    if momentum is None and layer in momenta and count is not None:
+        momentum = 1.0 / float(count)
+    statistic = Statistic(finding.name, before[key], torch[key], jax[key], limits[key])
+    cause, constants = buffer_cause(statistic, momentum)
+    held = bool(constants) and max(map(abs, constants.values())) <= HELD
+    return replace(finding, cause=cause, constants=constants, held=held)
 
 
 def _ratio(value: Array, of: Array) -> float:

@@ -151,9 +151,12 @@ def precisions_of(findings: Iterable[PrecisionFinding]) -> tuple[Precision, ...]
     typical = {step: error * (NARROW_SUMS if error > 2**-12 else 1) for step, error in typical.items()}
 
     def factor(finding: PrecisionFinding) -> float:
+        # A running mean may be zero in exact arithmetic, and all of it rounding.
+        if finding.phase == "buffer" and finding.torch > 2**-6:
+            return 1.0
         expected = typical.get(finding.step, 0.0)
         # In 16 bits the loss, a single number, may be nearly exact by luck.
-        if finding.phase == "forward" or (finding.phase == "loss" and expected <= 2**-12):
+        if finding.phase in ("forward", "buffer") or (finding.phase == "loss" and expected <= 2**-12):
             expected = 0.0
         return finding.jax / max(finding.torch, finding.floor, expected)
 

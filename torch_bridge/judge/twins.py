@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from torch_bridge.judge.buffer_causes import Statistic, buffer_cause
+from torch_bridge.judge.buffer_causes import with_cause
 from torch_bridge.judge.constants import repaired
 from torch_bridge.judge.findings import (
     HELD,
@@ -181,20 +181,10 @@ class TwinJudge:
         by_step = {case.step: case for case in cases}
         found = []
         for finding in functions:
-            case, key = by_step[finding.step], f"buffer/{finding.name}"
             if finding.phase == "buffer" and not finding.same:
+                case = by_step[finding.step]
                 mine, _ = self._named(case.wide[reading], case.reference, side=1)
-                statistic = Statistic(
-                    finding.name, case.before[key], case.reference[key], mine[key], max(case.limits[key], 0.0)
-                )
-                layer = finding.name.rpartition(".")[0]
-                momentum = self._momenta.get(layer)
-                if layer in self._momenta and momentum is None:  # a plain average of all batches
-                    count = case.reference.get(f"buffer/{layer}.num_batches_tracked".replace("/.", "/"))
-                    momentum = None if count is None else 1.0 / float(count)
-                cause, constants = buffer_cause(statistic, momentum)
-                held = bool(constants) and max(map(abs, constants.values())) <= HELD
-                finding = replace(finding, cause=cause, constants=constants, held=held)
+                finding = with_cause(finding, case.before, case.reference, mine, case.limits, self._momenta)
             found.append(finding)
         return found
 
