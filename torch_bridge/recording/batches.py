@@ -2,16 +2,14 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_bridge.recording.batch import Batch, as_array, has_storage, tensors_of
 from torch_bridge.recording.hooks import with_methods
 from torch_bridge.trace.batch import leaves_of
-from torch_bridge.trace.trace import Array
-from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -19,31 +17,6 @@ if TYPE_CHECKING:
 _MOMENTS = itertools.count()
 _KEPT = 64  # batches without indices that no step has used yet, such as those of an evaluation
 _REMEMBERED = 8  # batches whose tensors are kept: a look-ahead loop holds two, a prefetcher a few
-
-
-@dataclass(eq=False)
-class Batch:
-    """A batch that a loader gave.
-
-    Attributes:
-        indices: of its examples; None where they cannot be known.
-        leaves: by name, where there are no indices.
-        structure: of the leaves, see `torch_bridge.trace.batch.leaves_of`.
-        tensors: those in it, by which a call of the model with them is recognized.
-        taken: whether a step has used it.
-    """
-
-    indices: Array | None
-    leaves: dict[str, Array] = field(default_factory=dict)
-    structure: Any = None
-    tensors: list[Any] = field(default_factory=list)
-    taken: bool = False
-
-    @property
-    def size(self) -> int:
-        """The number of examples."""
-        first = self.indices if self.indices is not None else next(iter(self.leaves.values()))
-        return len(first) if np.ndim(first) else 1
 
 
 class Batches:
@@ -118,8 +91,8 @@ class Batches:
         tensors = list(tensors_of(given))
         batch = self._match(lambda own: any(own is tensor for tensor in tensors))
         if batch is None:
-            places = {tensor.untyped_storage().data_ptr() for tensor in tensors if _has_storage(tensor)} - {0}
-            batch = self._match(lambda own: _has_storage(own) and own.untyped_storage().data_ptr() in places)
+            places = {tensor.untyped_storage().data_ptr() for tensor in tensors if has_storage(tensor)} - {0}
+            batch = self._match(lambda own: has_storage(own) and own.untyped_storage().data_ptr() in places)
         if batch is not None and batch not in self._used:
             self._used.append(batch)
 
@@ -185,7 +158,7 @@ class Batches:
             indices = np.atleast_1d(np.asarray(drawn, np.int64)) if self._in_order else None
         except (TypeError, ValueError):
             indices = None
-        leaves, structure = ({}, None) if indices is not None else leaves_of(batch, _as_array)
+        leaves, structure = ({}, None) if indices is not None else leaves_of(batch, as_array)
         if indices is None and not leaves:
             self._lose(f"the loader's sampler does not draw integers, and its batches are {type(batch).__name__}")
             return
@@ -265,29 +238,3 @@ class Batches:
         except TypeError:
             return around()
         return iterator
-
-
-def tensors_of(value: Any) -> Iterator[Any]:
-    """Go through the tensors in nested containers, and in the fields of plain objects."""
-    if hasattr(value, "untyped_storage"):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors_of(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors_of(each)
-    elif hasattr(value, "__dict__") and not callable(value):
-        for each in vars(value).values():
-            if hasattr(each, "untyped_storage"):
-                yield each
-
-
-def _as_array(value: Any) -> Array | None:
-    """A leaf as an array of its own, which the script cannot change; None for what is no array of numbers."""
-    array = to_numpy(value) if hasattr(value, "detach") else np.array(value)
-    return array if array.dtype.kind in "biufcV" else None  # V: bfloat16
-
-
-def _has_storage(tensor: Any) -> bool:
-    return not tensor.is_sparse and tensor.layout.__str__() == "torch.strided"

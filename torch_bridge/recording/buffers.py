@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch_bridge.recording.batches import tensors_of
+from torch_bridge.recording.batch import tensors_of
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.parameters import bare_buffers, bare_name
 from torch_bridge.translate.tensors import to_numpy

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch_bridge.recording.batches import Batch, Batches
+from torch_bridge.recording.batch import Batch
+from torch_bridge.recording.batches import Batches
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.recording.backward import BackwardPasses, Pass
-from torch_bridge.recording.batches import Batch, Batches, tensors_of
+from torch_bridge.recording.batch import Batch, tensors_of
+from torch_bridge.recording.batches import Batches
 from torch_bridge.recording.buffers import StepBuffers, is_stale
 from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks, parts_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.recording.backward import Pass
-from torch_bridge.recording.batches import tensors_of
+from torch_bridge.recording.batch import tensors_of
 from torch_bridge.recording.hooks import can_have_hooks
 from torch_bridge.recording.loss_function import LossFunction
 from torch_bridge.recording.patch import BACKWARD, CUSTOM_FUNCTION

@@ -1,5 +1,6 @@
 """Ports that are torch's in training, and in evaluation are not: their model state is judged in float64."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -16,6 +17,7 @@ from torch_bridge.judge.buffer_causes import Statistic, buffer_cause
 from torch_bridge.trace.trace import in_phase
 
 N, STEPS, RATE = 7, 4, 0.1
+RULE = funcsgd.sgd(RATE)
 X = [torch.randn(N, 5, generator=torch.Generator().manual_seed(t)).numpy() for t in range(STEPS + 1)]
 
 
@@ -23,23 +25,26 @@ def data(step, indices):
     return X[step]
 
 
-@pytest.fixture(scope="module")
-def trace():
-    """A run that is evaluated before step 2 in training mode, without gradients."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 6), nn.BatchNorm1d(6, momentum=0.3)
-    )
+def run(seed, inputs, activation, between=None):
+    """A recorded run; before step 2 it is evaluated on ``between`` in training mode, without gradients."""
+    torch.manual_seed(seed)
+    norms = nn.BatchNorm1d(8), nn.BatchNorm1d(6, momentum=0.3)
+    model = nn.Sequential(nn.Linear(5, 8), norms[0], activation, nn.Linear(8, 6), norms[1])
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     with torch_bridge.record(model, optimizer) as recorder:
-        for t in range(STEPS):
-            if t == 2:
+        for t, x in enumerate(inputs):
+            if t == 2 and between is not None:
                 with torch.no_grad():
-                    model(torch.tensor(X[STEPS]))
+                    model(torch.tensor(between))
             optimizer.zero_grad()
-            (model(torch.tensor(X[t])) ** 2).sum(1).add(1).log().mean().backward()
+            (model(torch.tensor(x)) ** 2).sum(1).add(1).log().mean().backward()
             optimizer.step()
     return recorder.trace()
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return run(0, X[:STEPS], nn.Tanh(), between=X[STEPS])
 
 
 def norm(x, params, state, name, momentum=0.1, *, biased=False, reverse=False, keep=False, count=1):
@@ -55,11 +60,11 @@ def norm(x, params, state, name, momentum=0.1, *, biased=False, reverse=False, k
     return y, {f"{name}.{role}": value for role, value in (old if keep else new).items()}
 
 
-def loss_function(**fault):
+def loss_function(activation=jnp.tanh, **fault):
     def loss_fn(params, x, state):
         h, first = norm(x @ params["0.weight"].T + params["0.bias"], params, state, "1")
         h, second = norm(
-            jnp.tanh(h) @ params["3.weight"].T + params["3.bias"], params, state, "4", **{"momentum": 0.3, **fault}
+            activation(h) @ params["3.weight"].T + params["3.bias"], params, state, "4", **{"momentum": 0.3, **fault}
         )
         return jnp.log((h**2).sum(1) + 1).mean(), {**first, **second}
 
@@ -67,7 +72,7 @@ def loss_function(**fault):
 
 
 def checked(trace, **fault):
-    return torch_bridge.check(trace, funcsgd.sgd(RATE), loss_fn=loss_function(**fault), data=data, buffers=True)
+    return torch_bridge.check(trace, RULE, loss_fn=loss_function(**fault), data=data, buffers=True)
 
 
 def test_a_correct_port_is_not_accused(trace):
@@ -77,6 +82,28 @@ def test_a_correct_port_is_not_accused(trace):
     assert judged == {(t, name) for t in trace.twins for name in in_phase(trace.initial, "buffer")}
     assert {2} <= {t for t, _ in judged}  # it begins with what the evaluation had made of the statistics
     assert not any(note.startswith("Buffers") for note in report.notes)
+
+
+@functools.cache
+def kept_loss(linear):
+    """One function for all runs, so that it is compiled once."""
+    return loss_function(activation=(lambda h: h) if linear else jnp.tanh)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("linear", [False, True])
+def test_correct_ports_are_not_accused(linear):
+    """Inputs of many sizes and offsets; without an activation the second running mean is zero but for rounding."""
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        scale, offset = 10.0 ** rng.uniform(-3, 3), rng.choice([0.0, 1.0, 30.0])
+        inputs = [np.float32(scale * (offset + rng.standard_normal((N, 5)))) for _ in range(3)]
+        recorded = run(seed, inputs, nn.Identity() if linear else nn.Tanh())
+        report = torch_bridge.check(
+            recorded, RULE, loss_fn=kept_loss(linear), data=lambda t, i, x=inputs: x[t], buffers=True
+        )
+        assert report.verdict == "same function", f"seed {seed}, scale {scale}, offset {offset}: {report}"
+        assert sum(f.phase == "buffer" for f in report.functions) >= 6
 
 
 FAULTS = {
@@ -112,9 +139,7 @@ def test_without_twins_a_fault_larger_than_torchs_rounding_is_found(trace):
 @pytest.mark.thorough
 def test_a_port_that_shows_no_model_state_is_told_so(trace):
     state = {name: jnp.asarray(value) for name, value in in_phase(trace.initial, "buffer").items()}
-    report = torch_bridge.check(
-        trace, funcsgd.sgd(RATE), loss_fn=lambda p, x: loss_function()(p, x, state)[0], data=data
-    )
+    report = torch_bridge.check(trace, RULE, loss_fn=lambda p, x: loss_function()(p, x, state)[0], data=data)
     assert report.ok
     (note,) = (note for note in report.notes if note.startswith("Buffers"))
     assert "1.running_mean" in note
@@ -196,10 +221,10 @@ def flax_port(trace, unbiased):
 
 @pytest.mark.thorough
 def test_flaxs_batch_norm_keeps_the_biased_variance(trace):
-    report = torch_bridge.check(trace, funcsgd.sgd(RATE), **flax_port(trace, unbiased=True))
+    report = torch_bridge.check(trace, RULE, **flax_port(trace, unbiased=True))
     assert report.verdict == "same function", report
     assert "Buffers that were not compared: 1.num_batches_tracked, 4.num_batches_tracked." in report.notes
-    report = torch_bridge.check(trace, funcsgd.sgd(RATE), **flax_port(trace, unbiased=False))
+    report = torch_bridge.check(trace, RULE, **flax_port(trace, unbiased=False))
     assert (report.difference.phase, report.difference.name) == ("buffer", "1.running_var"), report
     assert report.difference.cause == "biased variance"
 
@@ -215,13 +240,13 @@ def test_flaxs_batch_norm_keeps_the_biased_variance(trace):
 def test_what_is_wrong_with_a_model_state_is_said(trace, options, message):
     given = {"loss_fn": loss_function(), "buffers": True} | options
     with pytest.raises(ValueError, match=message):
-        torch_bridge.replay(trace, funcsgd.sgd(RATE), drive="resync", data=data, **given)
+        torch_bridge.replay(trace, RULE, drive="resync", data=data, **given)
     without = replace(trace, initial=dict(in_phase(trace.initial, "nothing")))
     if "loss_fn" not in options:
         with pytest.raises(ValueError, match="the recorded model has no buffers"):
             torch_bridge.replay(
                 replace(without, initial={k: v for k, v in trace.initial.items() if not k.startswith("buffer")}),
-                funcsgd.sgd(RATE), drive="resync", data=data, loss_fn=loss_function(), buffers=True,
+                RULE, drive="resync", data=data, loss_fn=loss_function(), buffers=True,
             )  # fmt: skip
 
 
