@@ -46,6 +46,8 @@ def summary(trace: Trace) -> dict[str, Any]:
             data[f"group {index}"] = f"{len(group['names'])} parameters, {options}"
     if trace.twins:
         data["float64 twins at steps"] = ", ".join(map(str, sorted(trace.twins)))
+    if "no_batches" in static:
+        data["batches"] = static["no_batches"]
     for index, sentence in enumerate(static.get("not_recorded", ())):
         data[f"note {index}"] = sentence
     rows = []

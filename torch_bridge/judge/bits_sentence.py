@@ -14,6 +14,8 @@ def describe(phase: str, name: str, numbers: Sequence[str] = ()) -> str:
     words = {"forward": "output", "backward": "gradient of the output"}.get(phase, phase.replace("_", " "))
     if not name:
         return words
+    if phase == "buffer":
+        return f"buffer {name}"
     return f"{words} of {'group ' if phase in numbers and name.isdigit() else ''}{name}"
 
 

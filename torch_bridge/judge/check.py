@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import optax
 
 from torch_bridge.judge.causes.explain import explained
@@ -14,8 +13,9 @@ from torch_bridge.judge.port import Port
 from torch_bridge.judge.preflight.preflight import preflight
 from torch_bridge.judge.report import Report
 from torch_bridge.replaying.batches import batches_of
+from torch_bridge.replaying.model_state import Buffers
 from torch_bridge.replaying.restore import restore
-from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.replaying.steps import Carry, LossFn, StepFunction
 from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.weights import Weights
 
@@ -24,9 +24,10 @@ def check(
     trace: Trace,
     tx: optax.GradientTransformation | None = None,
     *,
-    loss_fn: Callable[[Any, Any], jax.Array] | None = None,
+    loss_fn: LossFn | None = None,
     data: Any = None,
     weights: Weights | None = None,
+    buffers: Buffers = None,
     opt_state: optax.OptState | None = None,
     step: StepFunction | None = None,
     state: Carry = None,
@@ -51,14 +52,20 @@ def check(
         loss_fn: ``loss_fn(params, batch)`` -> scalar, pure. Without it the update rule alone is judged. Its layers are
             compared with torch's where they are modules of flax nnx, linen or equinox and ``weights`` maps theirs, and
             where it names their outputs by ``jax.ad_checkpoint.checkpoint_name(x, "torch's module name")``.
+            With ``buffers`` it is ``loss_fn(params, batch, model_state) -> (scalar, model_state)``.
         data: a pytree of arrays with a leading axis of examples, or a function ``(step, indices) -> batch``; see
             `replay`.
         weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names, in torch's
             layout.
+        buffers: the port has a model state, such as BatchNorm's running statistics, and how it lies to torch's
+            buffers: True for a dict by torch's names in torch's layout, or ``map_weights(torch_buffers,
+            model_state)``, where ``torch_buffers`` are arrays by name, such as ``dict(model.named_buffers())``. They
+            are judged like loss and gradients: a port that is torch's in training and not in evaluation is different.
         opt_state: the state of ``tx`` to begin with; None takes ``tx.init``.
         step: in place of ``tx`` and ``loss_fn``, a function that reports what it did, see `replay`. It is evaluated in
             float64 like the others: at each such step the parameters (and buffers) that it reports are replaced by
-            torch's in its state. The first state stays as it is.
+            torch's in its state. The first state stays as it is. It reports its model state as ``"buffer"``, by
+            torch's names or as ``buffers`` says.
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them, to be compared with torch's. The free run
             takes them; evaluations in float64 take torch's batches.
@@ -83,10 +90,12 @@ def check(
         raise ValueError(f"shadows must be 0, or at least 2 to show a spread, but got {shadows}")
     if trace.digests:
         trace = restore(trace)
-    port = Port(trace, tx, loss_fn, weights, opt_state, step, state, batches_of(data), order, progress)
+    port = Port(trace, tx, loss_fn, weights, buffers, opt_state, step, state, batches_of(data, trace), order, progress)
     diagnosis = Diagnosis(
-        preflight=preflight(trace, tx, loss_fn=loss_fn, data=data, weights=weights, params=params, order=order),
-        origin=Origin(trace, tx, loss_fn, data, weights, opt_state, step, state, order),
+        preflight=preflight(
+            trace, tx, loss_fn=loss_fn, data=data, weights=weights, buffers=buffers, params=params, order=order
+        ),
+        origin=Origin(trace, tx, loss_fn, data, weights, buffers, opt_state, step, state, order),
     )
     if not trace.complete:
         diagnosis.notes.append(f"The trace was cut off, and has the first {trace.n_steps} steps of its run.")
@@ -98,13 +107,14 @@ def check(
     if not diagnosis.drives:
         raise ValueError("give tx=, an optax transformation, or step=, a function that reports what it did")
     if loss_fn is not None:
-        port.twins(diagnosis, port.programs())
-        port.hazards(diagnosis, loss_fn)
+        programs = port.programs()
+        port.twins(diagnosis, programs)
+        port.hazards(diagnosis, programs)
     elif step is not None:
         programs = port.programs()
         port.twins(diagnosis, programs)
         port.own_gradients(diagnosis)
-        port.hazards(diagnosis, programs.function)
+        port.hazards(diagnosis, programs)
     else:
         diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")
     return explained(diagnosis.report(trace, allow_imprecise), port, diagnosis.twins)

@@ -31,8 +31,8 @@ class FunctionFinding:
 
     Attributes:
         step: from 0.
-        phase: ``"forward"``, ``"loss"`` or ``"gradient"``.
-        name: the layer or the parameter by its torch name; empty for the loss.
+        phase: ``"forward"``, ``"loss"``, ``"gradient"`` or ``"buffer"``.
+        name: the layer, the parameter or the buffer by its torch name; empty for the loss.
         distance: 2-norm of the difference over the 2-norm of torch's value.
         limit: what float64's own rounding explains of that, with three orders of magnitude to spare.
         discontinuous: the difference is explained by a discontinuity of the function at this very input (a relu at 0, a
@@ -42,6 +42,7 @@ class FunctionFinding:
         candidate: JAX's value there.
         constants: relative errors of the port's constants, ``"VALUE at LINE"``, that explain the difference, if any do.
         held: the difference is explained by constants that are torch's in float32.
+        cause: of a buffer, the usual mistake that explains the difference, see `torch_bridge.judge.buffer_causes`.
     """
 
     step: int
@@ -55,6 +56,7 @@ class FunctionFinding:
     candidate: float
     constants: Mapping[str, float] = field(default_factory=dict)
     held: bool = False
+    cause: str = ""
 
     @property
     def same(self) -> bool:
@@ -68,8 +70,8 @@ class PrecisionFinding:
 
     Attributes:
         step: from 0.
-        phase: ``"forward"``, ``"loss"`` or ``"gradient"``.
-        name: the layer or the parameter.
+        phase: ``"forward"``, ``"loss"``, ``"gradient"`` or ``"buffer"``.
+        name: the layer, the parameter or the buffer.
         torch: 2-norm of the error of torch's value over the 2-norm of its twin.
         jax: likewise of the JAX side, on the same branch of the function (the same signs and maxima).
         floor: the error of a value that is rounded once, in this quantity's dtype.
@@ -101,6 +103,11 @@ def unit_roundoff(dtype: Any) -> float:
     return float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]
 
 
+def is_counted(value: Array) -> bool:
+    """Return True for a quantity without rounding, such as a counter."""
+    return np.asarray(value).dtype.kind in "iub"
+
+
 def limits(twin: Step, run: Step) -> dict[str, float]:
     """For each quantity, the distance (2-norm) that float64's rounding explains.
 
@@ -118,6 +125,9 @@ def limits(twin: Step, run: Step) -> dict[str, float]:
         total = whole if phase == "gradient" else size
         floor = u64 * max(size, 1e-2 * total)
         narrow = run.get(key)
+        if is_counted(wide):
+            limits[key] = 0.0
+            continue
         error = 0.0
         if narrow is not None and np.shape(narrow) == np.shape(wide):
             narrow = np.asarray(narrow)
@@ -133,6 +143,9 @@ def coarse_limits(narrow: Step, wide: Step, run: Step) -> dict[str, float]:
     whole = float(np.sqrt(np.sum(np.square(gradients))))
     limits = {}
     for key, value in wide.items():
+        if is_counted(run.get(key, value)):
+            limits[key] = 0.0
+            continue
         size = max(norm(value), 1e-2 * whole if phase_of(key) == "gradient" else 0.0)
         rounding = 8 * max(unit_roundoff(np.asarray(x).dtype) for x in (narrow[key], run.get(key, narrow[key]))) * size
         limits[key] = COARSE * max(norm(np.asarray(narrow[key], np.float64) - value), rounding)

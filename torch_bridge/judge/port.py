@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
@@ -24,11 +23,13 @@ from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
+from torch_bridge.replaying.layout import Layout, layout_of
+from torch_bridge.replaying.model_state import Buffers
 from torch_bridge.replaying.replay import Replay
-from torch_bridge.replaying.steps import Carry, StepFunction
+from torch_bridge.replaying.steps import Carry, LossFn, StepFunction
 from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.keep import Keep
-from torch_bridge.trace.phases import phase_of
+from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.weights import Weights, same_weights
 
@@ -45,8 +46,9 @@ class Port:
 
     trace: Trace
     tx: optax.GradientTransformation | None
-    loss_fn: Callable[[Any, Any], jax.Array] | None
+    loss_fn: LossFn | None
     weights: Weights | None
+    buffers: Buffers
     opt_state: optax.OptState | None
     step: StepFunction | None
     state: Carry
@@ -55,6 +57,7 @@ class Port:
     progress: Callable[[], None]
     states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps evaluated in float64
     rule_steps: Sequence[int] | None = None  # the steps at which its rule can be evaluated; None are all of those
+    without_buffers: Sequence[int] = ()  # the steps at which its model state is not torch's
     layers: PortLayers | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +67,7 @@ class Port:
         """Return the programs of its loss, or of its step function, with points at its layers."""
         watch = None if self.layers is None else self.layers.watch
         if self.loss_fn is not None:
-            return programs_of_loss(self.loss_fn, watch)
+            return programs_of_loss(self.loss_fn, self.buffers is not None, watch)
         assert self.step is not None
         return programs_of_step(self.step, watch)
 
@@ -108,8 +111,8 @@ class Port:
         """Run the port alone, from the first state; keep a step function's states where it will be evaluated."""
         side = Replay(
             self.trace.initial, self.tx, header=self.trace.static, drive="free", loss_fn=self.loss_fn,
-            weights=self.weights, opt_state=self.opt_state, step=self.step, state=self.state, shadows=shadows,
-            keep=self._keep(),
+            weights=self.weights, buffers=self.buffers, opt_state=self.opt_state, step=self.step, state=self.state,
+            shadows=shadows, keep=self._keep(),
         )  # fmt: skip
         steps = self._loss_steps() if self.step is not None else ()
         for t in range(self.trace.n_steps):
@@ -134,45 +137,58 @@ class Port:
                 "what is as small as torch's rounding error cannot be found. Record with twins."
             )
         steps = self._loss_steps()
-        judge = TwinJudge(programs, self.torch_weights(), self.layers)
+        judge = TwinJudge(programs, self.layout(), self.layers)
         try:
             if self.step is not None:
                 steps = self._bring_to_torchs(found, steps)
                 self._judge_step_rule(found, steps)
-            found.twins = judge.judge(self.trace, self.batch_at, steps, self.states if self.step is not None else None)
+            states = self.states if self.step is not None else None
+            found.twins = judge.judge(self.trace, self.batch_at, steps, states, self.without_buffers)
             if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
                 found.line = judge.culprit(self.trace, self.batch_at(steps[0]), steps[0])
         except CannotWiden as error:
             found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
             return
         found.loss_steps = tuple(steps)
+        self._note_buffers(found)
         found.notes += unmatched_note(found.twins.layers.layers)
         if self.layers is not None and self.layers.watch.failure:
             found.notes.append(f"The port's layers could not be named while it was traced: {self.layers.watch.failure}")
 
-    def hazards(self, found: Diagnosis, function: Callable[..., Any]) -> None:
+    def hazards(self, found: Diagnosis, programs: Programs) -> None:
         """Find forms in the program of the loss that fail on other data; measure them at the evaluated steps."""
         steps = found.loss_steps or self._loss_steps()[:1]
-        found.hazards = hazards_of(function)((self._begins_with(t), self.batch_at(t)) for t in steps)
+        found.hazards = hazards_of(programs.forward)((self.begins_with(programs, t), self.batch_at(t)) for t in steps)
 
-    def _begins_with(self, t: int) -> Any:
-        return self.states[t] if self.step is not None else self.parameters_at(t)
+    def begins_with(self, programs: Programs, t: int) -> Any:
+        """What its programs are given at a step: torch's parameters and buffers, or the state of a step function."""
+        return self.states[t] if self.step is not None else TwinJudge(programs, self.layout()).begin(self.trace, t)
 
-    def parameters_at(self, t: int) -> Any:
-        """Torch's parameters before a step, in the port's places."""
-        return self.torch_weights().to_jax(in_phase(self.trace.before(t), "parameter"))
+    def _note_buffers(self, found: Diagnosis) -> None:
+        """Name the buffers that change and were not compared: what they are acts at evaluation."""
+        changing = [name_of(key) for key in self.trace.steps if phase_of(key) == "buffer"]
+        compared = {f.name for f in (found.twins.functions if found.twins else ()) if f.phase == "buffer"}
+        if left := [name for name in changing if name not in compared]:
+            reason = "" if compared else ": the port shows no model state, see buffers="
+            found.notes.append(f"Buffers that were not compared: {', '.join(left)}{reason}.")
 
     def _bring_to_torchs(self, found: Diagnosis, steps: Sequence[int]) -> list[int]:
         """Put torch's values into the states of a step function; without a place for them the first step remains."""
         assert self.step is not None
         # The first state is the port's own: that it is torch's is part of the question.
-        places = StepStates(self.step, self.state, self.batch_at(0), self.torch_weights(), self.trace.state)
+        places = StepStates(self.step, self.state, self.batch_at(0), self.layout(), self.trace.state)
         if not places.found("parameter"):
             found.notes.append(
                 "The step function was evaluated in float64 at the first step alone: what it reports as its parameters "
                 "is not what it hands on in its state."
             )
             return [0]
+        if places.reports_buffers and not places.found("buffer"):
+            self.without_buffers = [t for t in steps if t > 0]
+            found.notes.append(
+                "The model state of the step function was evaluated in float64 at the first step alone: what it "
+                "reports as its buffers is not what it hands on in its state."
+            )
         self.states |= {t: places.at(self.states[t], self.trace.before(t)) for t in steps if t > 0}
         held = [key for key in self.trace.state if any(phase_of(each) == key for each in self.trace.steps)]
         if missing := [key for key in held if not places.found(key)]:
@@ -213,6 +229,10 @@ class Port:
         """Of a large run, keep only digests and the last step: the recorded one may fill half of the memory already."""
         size = sum(rows.nbytes for rows in self.trace.steps.values())
         return Keep("digest", every=self.trace.n_steps, gradients=False, norms=False) if size > LARGE else Keep()
+
+    def layout(self) -> Layout:
+        """How parameters lie, and the model state."""
+        return layout_of(self.trace, self.weights, self.buffers, of_step=self.step is not None)
 
     def torch_weights(self) -> Weights:
         """The places of torch's parameters in the port's."""

@@ -8,16 +8,26 @@ import jax
 
 from torch_bridge.judge.layers.watching import Watch
 from torch_bridge.judge.widening import Reading, Widened, beside, widened
+from torch_bridge.replaying.steps import LossFn, loss_and_rest
 
-LossFunction = Callable[[Any, Any], jax.Array]
-LossAndGradient = Callable[[Any, Any], tuple[Any, Any]]
+LossAndGradient = Callable[[Any, Any], tuple[Any, Any, Any]]
+"""``(begin, batch) -> (loss, gradient, model state after the forward pass)``, each of them None where there is none;
+``begin`` are the parameters, parameters and model state, or the state of a step function."""
 
 
 class Programs:
-    """Loss and gradient of a port in float64, and beside its own precision; compiled when they are first called."""
+    """Loss, gradient and model state of a port in float64, and beside its own precision; compiled when first called.
 
-    def __init__(self, function: LossAndGradient) -> None:
-        self.function = function
+    Attributes:
+        function: what is evaluated.
+        forward: the loss alone, a function of the same arguments; what is evaluated where there is none.
+        has_state: ``begin`` is a pair of parameters and model state.
+    """
+
+    def __init__(
+        self, function: LossAndGradient, forward: Callable[..., Any] | None = None, has_state: bool = False
+    ) -> None:
+        self.function, self.forward, self.has_state = function, forward or function, has_state
         self.wide: dict[Reading, Callable[..., Widened]] = {
             reading: widened(self.function, reading=reading) for reading in ("retraced", "as traced", "as written")
         }
@@ -26,23 +36,37 @@ class Programs:
 
 
 @functools.lru_cache(maxsize=16)
-def programs_of_loss(loss_fn: LossFunction, watch: Watch | None = None) -> Programs:
+def programs_of_loss(loss_fn: LossFn, has_state: bool = False, watch: Watch | None = None) -> Programs:
     """Return the programs of a pure loss function; kept, since runs are often compared again.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)`` -> scalar.
+        loss_fn: ``loss_fn(params, batch)`` -> scalar; with a model state, ``loss_fn(params, batch, model_state)`` ->
+            ``(scalar, model_state)``.
+        has_state: it has a model state.
         watch: names points at the port's layers; None for a port without modules.
     """
-    return Programs(jax.value_and_grad(loss_fn if watch is None else watch.traced(loss_fn)))
+    watched = loss_fn if watch is None else watch.traced(loss_fn)
+
+    def stateless(params: Any, batch: Any) -> tuple[Any, Any, Any]:
+        return *jax.value_and_grad(watched)(params, batch), None
+
+    def stateful(begin: tuple[Any, Any], batch: Any) -> tuple[Any, Any, Any]:
+        loss, model_state, gradient = loss_and_rest(watched, begin[0], batch, begin[1])
+        return loss, gradient, model_state
+
+    def forward(begin: tuple[Any, Any], batch: Any) -> Any:
+        return watched(begin[0], batch, begin[1])[0]
+
+    return Programs(stateful, forward, True) if has_state else Programs(stateless, watched)
 
 
 @functools.lru_cache(maxsize=16)
 def programs_of_step(step: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]], watch: Watch | None = None) -> Programs:
-    """Return the programs of a step function, which evaluate the loss and the gradient that it reports."""
+    """Return the programs of a step function, which evaluate what it reports of loss, gradient and model state."""
     watched = step if watch is None else watch.traced(step)
 
-    def reported(state: Any, batch: Any) -> tuple[Any, Any]:
+    def reported(state: Any, batch: Any) -> tuple[Any, Any, Any]:
         _, observed = watched(state, batch)
-        return observed.get("loss"), observed.get("gradient")
+        return observed.get("loss"), observed.get("gradient"), observed.get("buffer")
 
     return Programs(reported)

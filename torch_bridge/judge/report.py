@@ -54,6 +54,7 @@ class Difference:
         limit: the distance that rounding explains.
         constants: relative errors of hyperparameters, or of constants of the loss function, ``"VALUE at LINE"``, that
             explain the difference, if any do.
+        cause: of a buffer, the usual mistake that explains the difference, see `torch_bridge.judge.buffer_causes`.
     """
 
     step: int
@@ -65,6 +66,7 @@ class Difference:
     distance: float
     limit: float
     constants: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -228,9 +230,12 @@ def precisions_of(findings: Iterable[PrecisionFinding]) -> tuple[Precision, ...]
     typical = {step: error * (NARROW_SUMS if error > 2**-12 else 1) for step, error in typical.items()}
 
     def factor(finding: PrecisionFinding) -> float:
+        # A running mean may be zero in exact arithmetic, and all of it rounding.
+        if finding.phase == "buffer" and finding.torch > 2**-6:
+            return 1.0
         expected = typical.get(finding.step, 0.0)
         # In 16 bits the loss, a single number, may be nearly exact by luck.
-        if finding.phase == "forward" or (finding.phase == "loss" and expected <= 2**-12):
+        if finding.phase in ("forward", "buffer") or (finding.phase == "loss" and expected <= 2**-12):
             expected = 0.0
         return finding.jax / max(finding.torch, finding.floor, expected)
 
@@ -253,7 +258,9 @@ def first_difference(
 ) -> Difference | None:
     """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
     found = [
-        Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
+        Difference(
+            f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants, f.cause
+        )
         for f in functions
         if not f.same
     ]

@@ -23,7 +23,7 @@ from torch_bridge.replaying.replay import Replay, replay
 from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import in_phase
 
-FUNCTION = ("forward", "loss", "gradient")
+FUNCTION = ("input", "forward", "loss", "backward", "gradient", "buffer")
 """The phases that a loss function has."""
 
 
@@ -62,14 +62,15 @@ def _carried(origin: Origin, step: int, of_function: bool) -> tuple[Any, ...]:
     trace = origin.trace
     side = Replay(
         trace.initial, origin.tx, header=trace.static, drive="update" if origin.step is None else "free",
-        weights=origin.given_weights, opt_state=origin.opt_state, step=origin.step, state=origin.state,
+        weights=origin.given_weights, buffers=origin.buffers, opt_state=origin.opt_state, step=origin.step,
+        state=origin.state,
         keep=Keep("digest", norms=False),
     )  # fmt: skip
     for t in range(step):
         side.step({}, trace.step(t), None if origin.step is None else origin.batch(t))
     state = side.state[1] if origin.step is None else side.state
     if origin.step is not None and step > 0:
-        places = StepStates(origin.step, origin.state, origin.batch(0), origin.weights, trace.state)
+        places = StepStates(origin.step, origin.state, origin.batch(0), origin.layout, trace.state)
         state = places.at(state, trace.before(step)) if places.found("parameter") else state
     return tuple(_array(leaf) for leaf in jax.tree.leaves(state))
 
@@ -87,6 +88,7 @@ def show(
     tx: Any = None,
     loss_fn: Any = None,
     weights: Any = None,
+    buffers: Any = None,
     step: Any = None,
     state: Any = None,
     order: Any = None,
@@ -99,9 +101,10 @@ def show(
         path: the file of arrays that `Report.reproduce` wrote.
         tx: the port's rule.
         loss_fn: its loss function.
-        weights: see `torch_bridge.check`; so are ``step``, ``state`` and ``order``.
+        weights: the places of torch's parameters.
         state: the first state of a step function, for its structure.
         step: a step function.
+        buffers: see `torch_bridge.check`; so are ``weights``, ``step``, ``state`` and ``order``.
         order: the port's order of all batches.
         batch: the step's batch, if the file could not hold it.
         others: what else a port gives; not needed.
@@ -111,7 +114,7 @@ def show(
     """
     del others
     saved = SavedStep.load(path)
-    origin = Origin(saved.trace, tx, loss_fn, None, weights, None, step, state)
+    origin = Origin(saved.trace, tx, loss_fn, None, weights, buffers, None, step, state)
     if saved.phase == "data":
         return _show_order(saved, order)
     if saved.phase.startswith("precision/"):
@@ -139,10 +142,11 @@ def _of_function(saved: SavedStep, origin: Origin, batch: Any) -> list[FunctionF
 def _twins(saved: SavedStep, origin: Origin, batch: Any) -> Any:
     given = saved.whole_batch if batch is None else batch
     if origin.step is not None:
-        judge = TwinJudge(programs_of_step(origin.step), origin.weights)
+        judge = TwinJudge(programs_of_step(origin.step), origin.layout)
         return judge.judge(saved.trace, lambda _: given, [0], {0: _state(saved, origin.state)})
     assert origin.loss_fn is not None, "give show(loss_fn=...): the difference is in the loss function"
-    return TwinJudge(programs_of_loss(origin.loss_fn), origin.weights).judge(saved.trace, lambda _: given, [0])
+    programs = programs_of_loss(origin.loss_fn, origin.buffers is not None)
+    return TwinJudge(programs, origin.layout).judge(saved.trace, lambda _: given, [0])
 
 
 def _of_rule(saved: SavedStep, origin: Origin, batch: Any) -> list[FunctionFinding | RuleFinding | Difference]:

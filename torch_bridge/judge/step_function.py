@@ -10,6 +10,7 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
 from torch_bridge.judge.widening import Reading, widened
+from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Trace, in_phase
 from torch_bridge.weights import Weights
@@ -24,22 +25,26 @@ class StepStates:
     the place of each in the state is known, whatever the state is.
     """
 
-    def __init__(
-        self, step: StepFunction, state: Carry, batch: Any, weights: Weights, held: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, step: StepFunction, state: Carry, batch: Any, layout: Layout, held: Sequence[str] = ()) -> None:
         """Trace the step once, on the shapes of ``state`` and ``batch``; ``held`` is what torch's optimizer keeps."""
-        self._weights = weights
+        self._weights, self._model_state = layout.weights, layout.model_state
         closed, (after, observed) = jax.make_jaxpr(step, return_shape=True)(state, batch)
         atoms = [_origin(closed.jaxpr, atom) for atom in closed.jaxpr.outvars]
         handed_on = {origin: i for i, origin in reversed(list(enumerate(atoms[: len(jax.tree.leaves(after))])))}
         reported = jax.tree.unflatten(jax.tree.structure((after, observed)), atoms)[1]
-        self._paths = _paths(weights.template)
+        self.reports_buffers = "buffer" in reported
         self.places: dict[str, dict[Any, int | None]] = {}
-        for phase in ("parameter", *held):
+        for phase in ("parameter", *held, "buffer"):
             if phase in reported:
                 leaves = jax.tree_util.tree_leaves_with_path(reported[phase], is_leaf=lambda x: isinstance(x, _Origin))
-                known = set(self._paths)
+                known = set(self._paths(phase))
                 self.places[phase] = {path: handed_on.get(origin) for path, origin in leaves if path in known}
+
+    def _paths(self, phase: str) -> list[Any]:
+        """The paths of a phase's tree, as the port has it."""
+        if phase != "buffer":
+            return _paths(self._weights.template)
+        return [] if self._model_state is None else _paths(self._model_state.weights.template)
 
     def found(self, phase: str) -> bool:
         """True if every array of a phase was found in the state."""
@@ -56,12 +61,17 @@ class StepStates:
         for phase in self.places:
             if not self.found(phase):
                 continue
-            values = jax.tree.leaves(self._weights.to_jax(in_phase(before, phase), partial=True), is_leaf=_is_none)
-            for path, value in zip(self._paths, values, strict=True):
+            for path, value in zip(self._paths(phase), self._values(phase, before), strict=True):
                 place = self.places[phase].get(path)
                 if place is not None and value is not None:
                     leaves[place] = value
         return jax.tree.unflatten(structure, leaves)
+
+    def _values(self, phase: str, before: Mapping[str, Any]) -> list[Any]:
+        if phase == "buffer":
+            assert self._model_state is not None  # or there were no places
+            return jax.tree.leaves(self._model_state.to_jax(before))
+        return jax.tree.leaves(self._weights.to_jax(in_phase(before, phase), partial=True), is_leaf=_is_none)
 
 
 class StepRuleJudge:

@@ -15,10 +15,11 @@ class TwinCase:
 
     Attributes:
         step: its number.
-        params: the port's parameters, or the state of a step function.
+        params: the port's parameters, with its model state if it has one, or the state of a step function.
         batch: the port's batch.
-        run: what torch's run had: loss, gradients and, beside a twin, the outputs of layers.
+        run: what torch's run had: loss, gradients, buffers and, beside a twin, the outputs of layers.
         twin: the step in float64, or None.
+        before: torch's state before it.
         limits: by quantity, the distance (2-norm) that rounding explains.
         wide: what the port was evaluated to, by the reading of its numbers.
     """
@@ -28,12 +29,18 @@ class TwinCase:
     batch: Any
     run: Step
     twin: Step | None
+    before: Step
     limits: dict[str, float] = field(default_factory=dict)
     wide: dict[Reading, Widened] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.twin is not None:
             self.limits = limits(self.twin, self.run)
+
+    def drop(self, phase: str) -> None:
+        """Leave a phase out of what is compared."""
+        self.run = {key: value for key, value in self.run.items() if phase_of(key) != phase}
+        self.twin = self.twin and {key: value for key, value in self.twin.items() if phase_of(key) != phase}
 
     @property
     def reference(self) -> Step:
@@ -50,7 +57,8 @@ def case_of(trace: Trace, step: int, params: Any, batch: Any) -> TwinCase:
         params: what the port begins with.
         batch: the port's batch.
     """
-    run = {key: value for key, value in trace.step(step).items() if phase_of(key) in ("loss", "gradient")}
+    phases = ("loss", "gradient") + (("buffer",) if step not in trace.static.get("mixed_buffers", ()) else ())
+    run = {key: value for key, value in trace.step(step).items() if phase_of(key) in phases}
     twin = trace.twins.get(step)
     run |= {key.removeprefix("narrow/"): value for key, value in (twin or {}).items() if key.startswith("narrow/")}
-    return TwinCase(step, params, batch, run, twin)
+    return TwinCase(step, params, batch, run, twin, trace.before(step))

@@ -2,13 +2,14 @@
 computed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from torch_bridge.judge.buffer_causes import with_cause
 from torch_bridge.judge.constants import repaired
 from torch_bridge.judge.findings import (
     HELD,
@@ -16,6 +17,7 @@ from torch_bridge.judge.findings import (
     PrecisionFinding,
     coarse_limits,
     function_finding,
+    is_counted,
     norm,
     precision_finding,
     unit_roundoff,
@@ -27,9 +29,9 @@ from torch_bridge.judge.movable import Movable
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.twin_case import TwinCase, case_of
 from torch_bridge.judge.widening import Reading, Widened, beside
+from torch_bridge.replaying.layout import Layout
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-from torch_bridge.weights import Weights
 
 _JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
 _NUDGE = 1e-10
@@ -59,20 +61,24 @@ class TwinFindings:
 class TwinJudge:
     """Evaluates a port in float64; its programs are compiled once for each loss function, and kept."""
 
-    def __init__(self, programs: Programs, weights: Weights, layers: PortLayers | None = None) -> None:
+    def __init__(self, programs: Programs, layout: Layout, layers: PortLayers | None = None) -> None:
         """Take the programs of `programs_of_loss` or `programs_of_step`; nothing is compiled yet.
 
         Args:
             programs: of the port, with points at its layers if these are given.
-            weights: the places of torch's parameters.
+            layout: the places of torch's parameters and buffers.
             layers: of the port.
         """
-        self._weights = weights
-        self._programs = programs
-        self._layers = layers
+        self._layout, self._programs, self._layers = layout, programs, layers
+        self._momenta: Mapping[str, float | None] = {}
 
     def judge(
-        self, trace: Trace, batches: Callable[[int], Any], steps: Sequence[int], states: Mapping[int, Any] | None = None
+        self,
+        trace: Trace,
+        batches: Callable[[int], Any],
+        steps: Sequence[int],
+        states: Mapping[int, Any] | None = None,
+        without_buffers: Collection[int] = (),
     ) -> TwinFindings:
         """Compare the port with the twins of a trace.
 
@@ -84,16 +90,21 @@ class TwinJudge:
             batches: the batch of a step, as ``loss_fn`` takes it.
             steps: the steps to evaluate.
             states: by step, what a step function begins with, in place of torch's parameters.
+            without_buffers: the steps at which a step function does not begin with torch's buffers.
 
         Raises:
             CannotWiden: the port has no float64 form.
         """
-        cases = [case_of(trace, t, self._params(trace, t) if states is None else states[t], batches(t)) for t in steps]
+        cases = [case_of(trace, t, self.begin(trace, t) if states is None else states[t], batches(t)) for t in steps]
+        for case in cases:
+            if case.step in without_buffers:
+                case.drop("buffer")
         precisions, flips = [], 0
         for case in cases:
             findings, n = self._precisions(case)
             precisions += findings
             flips += n
+        self._momenta = trace.static.get("momenta", {})
         functions, reading = self._read(cases)
         by_step = {case.step: case for case in cases if case.twin is not None}
         limits = {step: case.limits for step, case in by_step.items()}
@@ -126,9 +137,24 @@ class TwinJudge:
                 break
         # The reading that agrees furthest down the causal order is the one that the port was written in.
         functions, reading = max(readings, key=lambda r: _agreement(r[0]))
-        if not all(finding.same for finding in functions):
+        functions = self._with_causes(cases, functions, reading)
+        if not all(finding.same or finding.cause or finding.constants for finding in functions):
             functions = self._explained(cases, functions, reading)
         return functions, reading
+
+    def _with_causes(
+        self, cases: Sequence[TwinCase], functions: list[FunctionFinding], reading: Reading
+    ) -> list[FunctionFinding]:
+        """The findings, with the mistakes that explain buffers."""
+        by_step = {case.step: case for case in cases}
+        found = []
+        for finding in functions:
+            if finding.phase == "buffer" and not finding.same:
+                case = by_step[finding.step]
+                mine = self._named(case.wide[reading], case.reference, side=1)
+                finding = with_cause(finding, case.before, case.reference, mine, case.limits, self._momenta)
+            found.append(finding)
+        return found
 
     def _explained(
         self, cases: Sequence[TwinCase], functions: list[FunctionFinding], reading: Reading
@@ -140,8 +166,8 @@ class TwinJudge:
         found = repaired(
             [
                 (
-                    lambda *how, m=movable, c=case: self._named(m(*how), c.reference, side=1),
-                    case.reference,
+                    lambda *how, m=movable, c=case: self._named(m(*how), _unexplained(c, functions), side=1),
+                    _unexplained(case, functions),
                     case.limits,
                 )
                 for movable, case in zip(movables, cases, strict=True)
@@ -151,10 +177,20 @@ class TwinJudge:
         if found is None:
             return functions
         wrong = {words: 1 / (1 + move) - 1 for words, move in found.constants.items() if abs(move) > HELD}
-        return [f if f.same else replace(f, constants=wrong, held=not wrong) for f in functions]
+        known = (f.same or bool(f.cause) or bool(f.constants) for f in functions)
+        return [
+            f if mended else replace(f, constants=wrong, held=not wrong)
+            for f, mended in zip(functions, known, strict=True)
+        ]
 
-    def _params(self, trace: Trace, step: int) -> Any:
-        return self._weights.to_jax(in_phase(trace.before(step), "parameter"))
+    def begin(self, trace: Trace, step: int) -> Any:
+        """Return what the port's programs are given at a step: torch's parameters, and its buffers where they count."""
+        before = trace.before(step)
+        params = self._layout.weights.to_jax(in_phase(before, "parameter"))
+        if not self._programs.has_state:
+            return params
+        assert self._layout.model_state is not None  # as the programs were made
+        return params, self._layout.model_state.to_jax(before)
 
     def culprit(self, trace: Trace, batch: Any, step: int) -> str:
         """Return the line of the port, and the operation in it, at which most precision is lost in a step.
@@ -166,7 +202,7 @@ class TwinJudge:
         """
         run = trace.step(step)
         expected = max(unit_roundoff(value.dtype) for key, value in run.items() if phase_of(key) == "gradient")
-        params = self._params(trace, step)
+        params = self.begin(trace, step)
         lines = beside(self._programs.function, share_decisions=True, locate=expected)(params, batch).lines
         line, _ = max(lines, key=lambda each: np.inf if np.isnan(each[1]) else each[1])
         return line.rpartition("/")[2]  # without the folders
@@ -207,7 +243,7 @@ class TwinJudge:
         if flips := int(both.flips):
             both = self._programs.same_branch(case.params, case.batch)
         narrow, wide = (self._named(both, case.reference, side) for side in (0, 1))
-        keys = [key for key in _in_order(narrow) if key in case.run]
+        keys = [key for key in _in_order(narrow) if key in case.run and not is_counted(case.run[key])]
         if case.twin is None:
             case.limits |= coarse_limits(narrow, wide, case.run)
         return [
@@ -217,10 +253,9 @@ class TwinJudge:
 
     def _named(self, result: Widened, reference: Step, side: int) -> dict[str, Array]:
         """The quantities of a result that torch has too, by key and in torch's layout."""
-        loss, gradient = result.wide if side else result.narrow
-        values = {} if loss is None else {"loss": np.asarray(loss)}
-        if gradient is not None:
-            values |= {f"gradient/{name}": array for name, array in self._weights.to_torch(gradient).items()}
+        loss, gradient, buffers = result.wide if side else result.narrow
+        observed = {"loss": loss, "gradient": gradient, "buffer": buffers}
+        values = self._layout.named({phase: tree for phase, tree in observed.items() if tree is not None})
         for key in reference:
             if phase_of(key) != "forward":
                 continue
@@ -228,7 +263,18 @@ class TwinJudge:
             array = None if output is None else in_layout_of(np.asarray(output[side]), np.shape(reference[key]))
             if array is not None:
                 values[key] = array
-        return {key: value for key, value in values.items() if key in reference}
+        named = {key: value for key, value in values.items() if key in reference and phase_of(key) != "buffer"}
+        return named | {key: values[key] for key in reference if phase_of(key) == "buffer" and key in values}
+
+
+def _unexplained(case: TwinCase, functions: Sequence[FunctionFinding]) -> Step:
+    """What torch had at a step, without the buffers whose difference is explained."""
+    explained = {f.name for f in functions if f.phase == "buffer" and (f.cause or f.constants)}
+    return {
+        key: value
+        for key, value in case.reference.items()
+        if phase_of(key) != "buffer" or name_of(key) not in explained
+    }
 
 
 def _agreement(findings: list[FunctionFinding]) -> int:
@@ -246,7 +292,7 @@ def in_layout_of(array: Array, shape: tuple[int, ...]) -> Array | None:
 
 
 def _in_order(values: Mapping[str, Any]) -> Iterator[str]:
-    order = {"forward": 0, "loss": 1, "gradient": 2}
+    order = {"forward": 0, "loss": 1, "gradient": 2, "buffer": 3}
     return iter(sorted(values, key=lambda key: order[phase_of(key)]))  # stable: layers and parameters as recorded
 
 

@@ -2,31 +2,28 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch_bridge.recording.batch import Batch, as_array, has_storage, tensors_of
 from torch_bridge.recording.hooks import with_methods
-from torch_bridge.trace.trace import Array
+from torch_bridge.trace.batch import leaves_of
 
 if TYPE_CHECKING:
     import torch
 
 _MOMENTS = itertools.count()
+_KEPT = 64  # batches without indices that no step has used yet, such as those of an evaluation
 _REMEMBERED = 8  # batches whose tensors are kept: a look-ahead loop holds two, a prefetcher a few
-
-
-@dataclass(eq=False)
-class _Batch:
-    indices: Array
-    tensors: list[Any] = field(default_factory=list)
-    taken: bool = False
 
 
 class Batches:
     """Follows a DataLoader, with or without worker processes, and finds which of its batches a step used.
+
+    Where the examples have no indices (an IterableDataset, keys that are no integers, workers in any order), the
+    batches themselves are kept.
 
     A batch counts as used if the model was given one of its tensors, or a view of one. Where the model is given none of
     them (they were copied to another device, or augmented), the batches drawn since the last step are taken, provided
@@ -52,15 +49,15 @@ class Batches:
         self.moment = -1
         self.reason: str | None = None
         self._fail = fail
-        self._recent: list[_Batch] = []
-        self._used: list[_Batch] = []
+        self._recent: list[Batch] = []
+        self._used: list[Batch] = []
         self._calls = 0
-        self._passed: tuple[list[_Batch], int, int] = ([], 0, 0)
+        self._passed: tuple[list[Batch], int, int] = ([], 0, 0)
         self._lost = False
         self._queue: deque[Any] = deque()
         self._undo = [self._hook_sampler(loader), self._hook_iteration(loader)]
-        if getattr(loader, "in_order", True) is False and loader.num_workers > 1:
-            self._lose("the loader has in_order=False: its batches come in the order of arrival")
+        # With in_order=False batches come in the order of arrival, which is not that of the sampler.
+        self._in_order = getattr(loader, "in_order", True) or loader.num_workers < 2
 
     def pause(self) -> None:
         """Record nothing from now on."""
@@ -94,13 +91,13 @@ class Batches:
         tensors = list(tensors_of(given))
         batch = self._match(lambda own: any(own is tensor for tensor in tensors))
         if batch is None:
-            places = {tensor.untyped_storage().data_ptr() for tensor in tensors if _has_storage(tensor)} - {0}
-            batch = self._match(lambda own: _has_storage(own) and own.untyped_storage().data_ptr() in places)
+            places = {tensor.untyped_storage().data_ptr() for tensor in tensors if has_storage(tensor)} - {0}
+            batch = self._match(lambda own: has_storage(own) and own.untyped_storage().data_ptr() in places)
         if batch is not None and batch not in self._used:
             self._used.append(batch)
 
-    def take(self, n_backward: int) -> list[Array]:
-        """Return the indices of each batch that the step used, and begin the next one.
+    def take(self, n_backward: int) -> list[Batch]:
+        """Return each batch that the step used, and begin the next one.
 
         Args:
             n_backward: how many backward passes the step had.
@@ -115,12 +112,15 @@ class Batches:
                     "the model was given none of their tensors"
                 )
         self._used, self._calls, self._passed = [], 0, ([], 0, 0)
+        if any(batch.indices is None and not batch.leaves for batch in used):
+            self._lose(f"more than {_KEPT} batches without indices were drawn for a step")
+            used = []
         if used:
             first = self._recent.index(used[-1]) if used[-1] in self._recent else 0
             self._recent = self._recent[first:]  # the last one may be used again
             for batch in used:
                 batch.taken = True
-        return [batch.indices for batch in used]
+        return used
 
     def passed(self) -> None:
         """Note that a backward pass is over."""
@@ -136,10 +136,10 @@ class Batches:
 
     def _lose(self, reason: str) -> None:
         self._lost = True
-        self.reason = f"{reason}; so the trace has no indices from here on"
+        self.reason = f"{reason}; so the trace has no batches from here on"
         self._fail(self.reason)
 
-    def _match(self, is_own: Callable[[Any], bool]) -> _Batch | None:
+    def _match(self, is_own: Callable[[Any], bool]) -> Batch | None:
         found = [batch for batch in reversed(self._recent) if any(is_own(tensor) for tensor in batch.tensors)]
         return found[0] if len(found) == 1 else None
 
@@ -153,14 +153,21 @@ class Batches:
         self.latest, self.moment = batch, next(_MOMENTS)
         if self._lost or not queue:
             return
+        drawn = queue.popleft()
         try:
-            indices = np.atleast_1d(np.asarray(queue.popleft(), np.int64))
+            indices = np.atleast_1d(np.asarray(drawn, np.int64)) if self._in_order else None
         except (TypeError, ValueError):
-            self._lose("the loader's sampler does not draw integers")
+            indices = None
+        leaves, structure = ({}, None) if indices is not None else leaves_of(batch, as_array)
+        if indices is None and not leaves:
+            self._lose(f"the loader's sampler does not draw integers, and its batches are {type(batch).__name__}")
             return
-        self._recent.append(_Batch(indices, list(tensors_of(batch))))
+        self._recent.append(Batch(indices, leaves, structure, list(tensors_of(batch))))
         for old in self._recent[:-_REMEMBERED]:
             old.tensors.clear()
+        for old in self._recent[:-_KEPT]:
+            if old not in self._used:
+                old.leaves = {}
 
     def _hook_sampler(self, loader: Any) -> Callable[[], None]:
         name = "sampler" if loader.batch_sampler is None else "batch_sampler"
@@ -231,23 +238,3 @@ class Batches:
         except TypeError:
             return around()
         return iterator
-
-
-def tensors_of(value: Any) -> Iterator[Any]:
-    """Go through the tensors in nested containers, and in the fields of plain objects."""
-    if hasattr(value, "untyped_storage"):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors_of(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors_of(each)
-    elif hasattr(value, "__dict__") and not callable(value):
-        for each in vars(value).values():
-            if hasattr(each, "untyped_storage"):
-                yield each
-
-
-def _has_storage(tensor: Any) -> bool:
-    return not tensor.is_sparse and tensor.layout.__str__() == "torch.strided"

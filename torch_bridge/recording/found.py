@@ -9,6 +9,7 @@ from torch_bridge.recording.header import Header
 from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.patch import UPDATE_AVERAGE
 from torch_bridge.recording.scheduler_steps import SchedulerSteps
+from torch_bridge.translate.parameters import bare_parameters
 from torch_bridge.translate.read import read_average
 from torch_bridge.translate.recipe import Untranslated
 
@@ -106,7 +107,7 @@ class Found:
         return result
 
     def _see_average(self, average: Any, source: Any) -> None:
-        names = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        names = {id(parameter): name for name, parameter in bare_parameters(self._model)}
         pairs = list(zip(source.parameters(), average.module.parameters(), strict=False))
         if self._averaged is None or not any(id(parameter) in names for parameter, _ in pairs):
             return

@@ -113,6 +113,26 @@ class Header:
         if self._recipe.arithmetic is None:
             self.amend(arithmetic=Untranslated(view.adapter.name, sentence, "ValueError"))
 
+    def describe_batch(self, step: int, structure: Any, leaves: Mapping[str, Array]) -> bool:
+        """Note of what a batch that is kept is made, and where its shapes are not the first ones.
+
+        Returns:
+            False if it cannot be kept beside the earlier ones.
+        """
+        if not leaves:
+            return True
+        shapes = self.data.setdefault("batch_shapes", {})
+        first = {name: shapes.get(f"batch/{name}", {}).get("first", np.shape(leaf)) for name, leaf in leaves.items()}
+        if self.data.setdefault("batch", structure) != structure or any(
+            len(first[name]) != np.ndim(leaf) for name, leaf in leaves.items()
+        ):
+            return False
+        for name, leaf in leaves.items():
+            rows = shapes.setdefault(f"batch/{name}", {"first": list(first[name])})
+            if list(np.shape(leaf)) != rows["first"]:
+                rows[str(step)] = list(np.shape(leaf))
+        return True
+
     def describe_twin(self, step: int, twin: Mapping[str, Array]) -> None:
         """Note that a step was evaluated in float64, and of which layers."""
         twins = self.data["twins"]

@@ -4,6 +4,8 @@ import copyreg
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from torch_bridge.translate.parameters import bare_parameters
+
 if TYPE_CHECKING:
     import torch
 
@@ -101,7 +103,7 @@ def on_average(
 
     def update_parameters(self: Any, source: "torch.nn.Module") -> None:
         kind.update_parameters(self, source)
-        for (name, _), averaged in zip(model.named_parameters(), self.module.parameters(), strict=False):
+        for (name, _), averaged in zip(bare_parameters(model), self.module.parameters(), strict=False):
             listener(name, averaged)
 
     return with_methods(average, {"update_parameters": update_parameters})

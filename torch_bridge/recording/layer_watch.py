@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch_bridge.recording.batches import tensors_of
+from torch_bridge.recording.batch import tensors_of
 from torch_bridge.recording.hooks import can_have_hooks
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.tensors import to_numpy

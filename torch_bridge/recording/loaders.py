@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch_bridge.recording.batch import Batch
 from torch_bridge.recording.batches import Batches
-from torch_bridge.trace.trace import Array
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +70,8 @@ class Loaders:
         for batches in self._all:
             batches.cleared()
 
-    def take(self, n_backward: int) -> list[Array]:
-        """Return the indices of each batch that the step used, and begin the next one; see `Batches.take`."""
+    def take(self, n_backward: int) -> list[Batch]:
+        """Return each batch that the step used, and begin the next one; see `Batches.take`."""
         batches = self._chosen = self._choose()
         for other in self._all:
             if other is not batches:
@@ -85,7 +85,7 @@ class Loaders:
     def _choose(self) -> Batches | None:
         matched = [batches for batches in self._all if batches.is_matched]
         if len(matched) > 1:
-            self._say(f"batches of {len(matched)} loaders went into a step: the trace has the indices of one of them")
+            self._say(f"batches of {len(matched)} loaders went into a step: the trace has those of one of them")
         if matched:
             return self._chosen if self._chosen in matched else matched[0]
         if self._chosen is not None and self._chosen.has_fresh:

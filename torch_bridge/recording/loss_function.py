@@ -1,11 +1,12 @@
 """Loss and gradients in float64 by a function of the user's, on a copy of the model."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch_bridge.recording.patch import BACKWARD, without_recording
 from torch_bridge.trace.trace import Array
+from torch_bridge.translate.parameters import bare_name, unwrapped
 from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
@@ -26,22 +27,25 @@ class LossFunction:
         from torch_bridge.recording.float64 import Generators
 
         self._loss, self._model, self._batch = loss, model, batch
-        self._buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+        self._buffers = {name: buffer.detach().clone() for name, buffer in unwrapped(model).named_buffers()}
         self._generators = Generators(parameter.device for parameter in model.parameters())
         self._states = self._generators.states()
 
-    def evaluated(self, named_parameters: "Iterable[tuple[str, torch.Tensor]]") -> dict[str, Array]:
-        """Return loss and gradients in float64, by key.
+    def evaluated(
+        self, named_parameters: "Iterable[tuple[str, torch.Tensor]]", changing: Container[str]
+    ) -> dict[str, Array]:
+        """Return loss, gradients and buffers in float64, by key.
 
         Args:
             named_parameters: those of the optimizer, which have not been stepped yet.
+            changing: the names of the buffers that change in the run.
         """
         import torch
 
         with without_recording(), self._generators.kept(), torch.enable_grad():
-            twin = copy.deepcopy(getattr(self._model, "_orig_mod", self._model)).double()
-            for name, buffer in self._buffers.items():
-                twin.get_buffer(name.removeprefix("_orig_mod.")).copy_(buffer)
+            twin = copy.deepcopy(unwrapped(self._model)).double()
+            for name, buffer in twin.named_buffers():
+                buffer.copy_(self._buffers[name])
             _drop_hooks(twin)
             twin.zero_grad()
             self._generators.restore(self._states)
@@ -52,6 +56,8 @@ class LossFunction:
         for parameter, copied in zip(self._model.parameters(), twin.parameters(), strict=True):
             if id(parameter) in names and copied.grad is not None:
                 evaluated[f"gradient/{names[id(parameter)]}"] = to_numpy(copied.grad.to_dense())
+        named = {bare_name(twin, name): buffer for name, buffer in twin.named_buffers()}
+        evaluated |= {f"buffer/{name}": to_numpy(buffer) for name, buffer in named.items() if name in changing}
         return evaluated
 
 

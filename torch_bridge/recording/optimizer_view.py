@@ -10,7 +10,7 @@ from torch_bridge.trace.dtypes import same_bits
 from torch_bridge.trace.phases import FIRST, LAST
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.optimizers import adapter_of
-from torch_bridge.translate.parameters import parameter_names
+from torch_bridge.translate.parameters import bare_parameters, parameter_names
 from torch_bridge.translate.read import read_groups
 from torch_bridge.translate.recipe import Group
 from torch_bridge.translate.tensors import to_numpy
@@ -35,7 +35,8 @@ class OptimizerView:
 
         Args:
             optimizer: any torch optimizer.
-            model: its ``named_parameters()`` name the parameters, unless the optimizer has names of its own.
+            model: its ``named_parameters()`` name the parameters, without the prefixes of wrappers such as
+                ``torch.compile``'s, unless the optimizer has names of its own.
 
         Raises:
             TypeError: it is no optimizer.
@@ -44,7 +45,7 @@ class OptimizerView:
         self.adapter = adapter_of(optimizer)
         self.optimizer = optimizer
         self._model = model
-        self._names = parameter_names(optimizer, model.named_parameters())
+        self._names = parameter_names(optimizer, bare_parameters(model))
         self._told = {name for names in self._names for name in names}
 
     def parameters(self) -> "Iterator[tuple[dict[str, Any], str, torch.nn.Parameter]]":
@@ -70,9 +71,9 @@ class OptimizerView:
         if [len(names) for names in self._names] == [len(group["params"]) for group in self.optimizer.param_groups]:
             return
         try:
-            self._names = parameter_names(self.optimizer, self._model.named_parameters())
+            self._names = parameter_names(self.optimizer, bare_parameters(self._model))
         except ValueError:  # not of this model
-            known = {id(parameter): name for name, parameter in self._model.named_parameters()}
+            known = {id(parameter): name for name, parameter in bare_parameters(self._model)}
             self._names = [
                 [known.get(id(parameter), f"group{index}.{position}") for position, parameter in enumerate(g["params"])]
                 for index, g in enumerate(self.optimizer.param_groups)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch_bridge.recording.batches import Batches
+from torch_bridge.recording.buffers import momenta_of
 from torch_bridge.recording.clip_calls import ClipCalls
 from torch_bridge.recording.found import Found, Unasked
 from torch_bridge.recording.header import Header
@@ -24,8 +25,8 @@ from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.file import TraceFile
 from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import name_of, phase_of
-from torch_bridge.trace.trace import Array, Trace
-from torch_bridge.translate.parameters import tied_parameters
+from torch_bridge.trace.trace import Array, Trace, in_phase
+from torch_bridge.translate.parameters import bare_parameters, tied_parameters
 from torch_bridge.translate.read import read_recipe
 from torch_bridge.translate.scheduler_progress import as_list
 from torch_bridge.translate.tensors import to_numpy
@@ -40,7 +41,7 @@ class Recorder:
     """Hooks on an optimizer, and the steps they recorded; made by `record`.
 
     Attributes:
-        before: parameters and optimizer state as the latest step found them.
+        before: parameters, buffers and optimizer state as the latest step found them.
         latest: the latest step's quantities, see `torch_bridge.trace.trace.Step`.
     """
 
@@ -74,12 +75,13 @@ class Recorder:
             scheduler,
             average,
             clip=clip if isinstance(clip, Mapping) else None,
-            named_parameters=model.named_parameters(),
+            named_parameters=bare_parameters(model),
             steps_per_epoch=steps_per_epoch,
             tied=tied_parameters(model),
         )
         self._header = Header(self._view, recipe, None if unasked is None else unasked.notify)
         self._header.data["modules"] = kinds_of(model)
+        self._header.data |= {"momenta": momenta} if (momenta := momenta_of(model)) else {}
         self._builder = TraceBuilder(self._header.data, keep=keep, file=file or self._file, name=name)
         self._header.data = self._builder.static
         self._pending: dict[str, Array] = {}  # quantities of the step under way so far
@@ -89,6 +91,7 @@ class Recorder:
         self._twins: dict[int, dict[str, Array]] = {}  # of the step under way
         self._open = self._ready = self._is_over = False
         self._failures: set[tuple[str, str]] = set()
+        self._changing: set[str] = set()  # buffers
         self._undo: list[Callable[[], None]] = []
         self._unasked = unasked
         self._watch = StepWatch(
@@ -329,6 +332,9 @@ class Recorder:
         shown, twin = self._watch.take(step)
         self._pending = {**shown, **self._pending}  # what was logged goes first
         self._twins = {}  # that of a step which came to nothing is not this one's
+        if not any(phase_of(key) in ("data", "batch") for key in self._pending):
+            self._header.data.setdefault("no_batches", self._watch.inputs)
+        self._begin_buffers(step, in_phase(shown, "buffer"))
         if twin is not None and not self._view.is_skipping():
             self._twins = {step: twin}
             self._header.describe_twin(step, twin)
@@ -336,6 +342,21 @@ class Recorder:
             self._pending["metric"] = np.asarray(self._metric)
         self._header.note_arithmetic(self._view, step)
         self._pending |= self._view.quantities(self._watch.unclipped, self._header.note)
+
+    def _begin_buffers(self, step: int, changing: Mapping[str, Array]) -> None:
+        """Record what buffers were before they changed for the first time."""
+        buffers = self._watch.buffers
+        if step == 0:
+            first = {**buffers.values.initial, **buffers.found}
+            self._builder.initial = {
+                **self._builder.initial,
+                **{f"buffer/{name}": each for name, each in first.items()},
+            }
+        for name in changing:
+            if name not in self._changing and step > 0:
+                self._builder.stood_still(f"buffer/{name}", buffers.values.initial[name])
+            self._changing.add(name)
+        self.before |= {f"buffer/{name}": value for name, value in buffers.found.items()}
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._scaler.stepped = True

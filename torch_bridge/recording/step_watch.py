@@ -1,18 +1,22 @@
 """The quantities of a step before ``optimizer.step()``: examples, loss, gradients before clipping, a float64 twin."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_bridge.recording.backward import BackwardPasses, Pass
+from torch_bridge.recording.batch import Batch, tensors_of
 from torch_bridge.recording.batches import Batches
+from torch_bridge.recording.buffers import StepBuffers, is_stale
 from torch_bridge.recording.header import Header
 from torch_bridge.recording.hooks import ModuleHook, can_have_hooks, parts_of
 from torch_bridge.recording.loaders import Loaders
 from torch_bridge.recording.optimizer_view import OptimizerView, dense
 from torch_bridge.recording.twins import TwinEvaluation, Twins
-from torch_bridge.trace.trace import Array
+from torch_bridge.trace.batch import joined
+from torch_bridge.trace.phases import name_of, phase_of
+from torch_bridge.trace.trace import Array, in_phase
 from torch_bridge.translate.tensors import to_numpy
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ class StepWatch:
     """Hooks on a model's forward and backward passes.
 
     Attributes:
+        buffers: of the model, as the steps find and leave them.
         loss: of the criterion's latest call, for a loss that no backward pass shows.
         unclipped: the gradients as ``backward()`` left them, by name; None where the script does not change them.
     """
@@ -53,15 +58,21 @@ class StepWatch:
             clipped: whether to keep the gradients of each backward pass.
             twins: which steps are evaluated in float64, or None.
         """
-        self._view, self._header, self._step = view, header, step
+        self._model, self._view, self._header, self._step = model, view, header, step
         self.loss: Array | None = None
         self.unclipped: dict[str, Array] | None = {} if clipped else None
         self._keeps = clipped
+        self._given = ""
         self._whole = False  # was the model called as a whole in this step?
         self._undo: list[Callable[[], None]] = []
         self._undo_parts: list[Callable[[], None]] = []
         self._batches = batches
-        self._twins = TwinEvaluation(model, twins, self._named, header.note_no_twin) if twins is not None else None
+        self.buffers = StepBuffers(model)
+        self._twins = (
+            TwinEvaluation(model, twins, self._named, self.buffers.values.tensors, header.note_no_twin)
+            if twins is not None
+            else None
+        )
         if self._twins is not None:
             layers = {"kinds": self._twins.layers.kinds, "sources": self._twins.layers.sources}
             header.data["twins"] = {"steps": [], "layers": [], "reasons": {}, **layers}
@@ -79,6 +90,9 @@ class StepWatch:
         if can_have_hooks(model):
             forward = ModuleHook(model, guarded(self._before_forward))
             self._undo.append(model.register_forward_pre_hook(forward, with_kwargs=True).remove)
+            if self.buffers.values.initial:
+                returned = ModuleHook(model, guarded(self._after_forward))
+                self._undo.append(model.register_forward_hook(returned).remove)
         else:
             self._header.note(f"{type(model).__name__} is scripted and has no hooks; its calls are not recorded")
         for part in parts_of(model):
@@ -123,18 +137,51 @@ class StepWatch:
             shown["loss"] = loss
         self.loss = None
         if self._batches is not None:
-            indices = self._batches.take(n_passes)
-            if indices:
-                shown["data"] = np.concatenate(indices)
-            if len(indices) > 1:
-                self._header.data.setdefault("micro_batches", {})[str(step)] = [len(each) for each in indices]
-        return shown, None if self._twins is None else self._twins.finish(step, n_passes)
+            shown |= self._examples(step, self._batches.take(n_passes))
+        shown |= self.buffers.take()
+        if self.buffers.is_mixed:
+            self._header.data.setdefault("mixed_buffers", []).append(step)
+        return shown, None if self._twins is None else self._checked(self._twins.finish(step, n_passes), shown)
+
+    def _examples(self, step: int, used: Sequence[Batch]) -> dict[str, Array]:
+        """The indices of the batches, or the batches themselves."""
+        if len(used) > 1:
+            self._header.data.setdefault("micro_batches", {})[str(step)] = [batch.size for batch in used]
+        indices = [batch.indices for batch in used if batch.indices is not None]
+        if used and len(indices) == len(used):
+            return {"data": np.concatenate(indices)}
+        leaves = joined([batch.leaves for batch in used]) if used and not indices else {}
+        if leaves is None or not self._header.describe_batch(step, used[0].structure if used else None, leaves):
+            self._header.note(
+                f"the batches of step {step} have other shapes than can be kept together: they are left out"
+            )
+            return {}
+        return {f"batch/{name}": leaf for name, leaf in leaves.items()}
+
+    @property
+    def inputs(self) -> str:
+        """A sentence on batches that are not known: what the model was called with first."""
+        return (
+            f"no DataLoader was seen to give the batches; the model was called with {self._given or 'no tensor'}, and "
+            "targets, or what else the loss was given, are not known"
+        )
+
+    def _checked(self, twin: dict[str, Array] | None, shown: dict[str, Array]) -> dict[str, Array] | None:
+        """A float64 evaluation without the buffers that it did not follow."""
+        left, found = in_phase(shown, "buffer"), self.buffers.found
+        return twin and {
+            key: value
+            for key, value in twin.items()
+            if phase_of(key) != "buffer"
+            or (self.buffers.is_clean and not is_stale(value, found[name_of(key)], left[name_of(key)]))
+        }
 
     def drop(self) -> None:
         """Forget what the step has shown."""
         if self._batches is not None:
             self._batches.take(self._passes.count)
         self._passes.drop()
+        self.buffers.drop()
         self.loss = None
         if self.unclipped is not None:
             self.unclipped.clear()
@@ -143,6 +190,7 @@ class StepWatch:
     def drop_evaluation(self) -> None:
         """Forget what was shown since `take`, within the same step."""
         self._passes.drop()
+        self.buffers.drop()
         self.loss = None
         self._cleared()
         self.stop()
@@ -156,6 +204,14 @@ class StepWatch:
         if torch.is_grad_enabled():
             self._whole = True
             self._called(args, kwargs, part=False)
+        elif self._model.training:
+            self.buffers.before_call(differentiable=False)
+
+    def _after_forward(self, args: Any, output: Any) -> None:
+        import torch
+
+        if torch.is_grad_enabled():
+            self.buffers.after_call(output)
 
     def _before_part(self, args: Any, kwargs: Any) -> None:
         import torch
@@ -164,6 +220,10 @@ class StepWatch:
             self._called(args, kwargs, part=True)
 
     def _called(self, args: Any, kwargs: Any, part: bool) -> None:
+        if not self._given:
+            names = ((str(x.dtype).removeprefix("torch."), tuple(x.shape)) for x in tensors_of((args, kwargs)))
+            self._given = ", ".join(f"{dtype} {shape}" for dtype, shape in names)
+        self.buffers.before_call(differentiable=True, part=part)
         if self._batches is not None:
             self._batches.called((args, kwargs), part)
         if self._twins is not None:
@@ -185,6 +245,7 @@ class StepWatch:
     def _after_backward(self, done: Pass) -> None:
         if self._batches is not None:
             self._batches.passed()
+        self.buffers.passed(done.roots)
         if self._twins is not None:
             self._twins.after_backward(done)
         if self._keeps:
@@ -220,6 +281,7 @@ class StepWatch:
     def _cleared(self) -> None:
         if self._batches is not None:
             self._batches.cleared()
+        self.buffers.cleared()
         if self._twins is not None:
             self._twins.cleared()
         if self.unclipped is not None:

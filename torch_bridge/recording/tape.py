@@ -283,6 +283,15 @@ class Tape(TorchFunctionMode):
         gradient = None if slot is None else self._wide[slot].grad
         return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
 
+    def state_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return the float64 counterpart of a tensor that a noted call used, as the latest evaluation left it, or None.
+
+        Raises:
+            CannotWiden: it could not be evaluated.
+        """
+        slot = self._slots.get(tensor)
+        return None if slot is None else self._wide[slot]
+
     def clear_gradients(self) -> None:
         """Forget the gradients that gathered so far."""
         self.layer_gradients.clear()

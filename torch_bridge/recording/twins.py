@@ -1,14 +1,14 @@
 """At chosen steps, the same loss and gradients in float64: the policy, and what carries it out."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_bridge.recording.backward import Pass
-from torch_bridge.recording.batches import tensors_of
+from torch_bridge.recording.batch import tensors_of
 from torch_bridge.recording.layer_watch import LayerWatch
 from torch_bridge.recording.loss_function import LossFunction
 from torch_bridge.recording.patch import BACKWARD, CUSTOM_FUNCTION
@@ -75,6 +75,7 @@ class TwinEvaluation:
         model: "torch.nn.Module",
         policy: Twins,
         named_parameters: "Callable[[], Iterable[tuple[str, torch.Tensor]]]",
+        buffers: "Callable[[], Mapping[str, torch.Tensor]]",
         report: Callable[[int, str], None],
     ) -> None:
         """Prepare.
@@ -83,9 +84,11 @@ class TwinEvaluation:
             model: as it was given to `record`.
             policy: which steps.
             named_parameters: returns those of the optimizer, with their names in the trace.
+            buffers: returns those of the model that change in the run, by their names in the trace.
             report: receives a step, and a sentence why it has no float64 evaluation.
         """
         self._model, self._policy, self._named, self._report = model, policy, named_parameters, report
+        self._buffers = buffers
         self._shapes: set[tuple[Any, ...]] = set()
         self._tape: Tape | None = None
         self.layers = LayerWatch(model)
@@ -186,7 +189,7 @@ class TwinEvaluation:
             self._reason = str(error)
         try:
             if twin is None and self._by_function is not None:
-                twin = self._by_function.evaluated(self._named())
+                twin = self._by_function.evaluated(self._named(), self._buffers())
         except Exception as error:
             self._reason = f"Twins(loss=...) failed: {error}"
         self.abandon(step if twin is None and self._chosen else None)
@@ -219,7 +222,7 @@ class TwinEvaluation:
     def _unfit(self) -> str | None:
         if _is_compiled(self._model):
             return "code compiled by torch.compile runs here, and shows no calls: give Twins(loss=...)"
-        if type(self._model).__name__ in _PARALLEL:
+        if type(self._model).__name__ in _PARALLEL and getattr(self._model, "device_ids", None) != []:
             return f"the gradients of {type(self._model).__name__} are summed over processes: record the module inside"
         for name, parameter in self._named():
             if parameter._backward_hooks:
@@ -242,6 +245,9 @@ class TwinEvaluation:
                 raise CannotWiden(f"the gradient of {name} comes from a computation that was not recorded")
             if parameter.grad is not None and gradient is not None:
                 twin[f"gradient/{name}"] = gradient.detach().cpu().numpy()  # the only reference: not copied
+        for name, buffer in self._buffers().items():
+            if (value := tape.state_of(buffer)) is not None:
+                twin[f"buffer/{name}"] = value.detach().cpu().numpy().copy()  # of steps to come as well
         return twin | self.layers.gathered()
 
 

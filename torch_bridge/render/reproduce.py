@@ -7,7 +7,7 @@ from typing import Any
 
 from torch_bridge.files import write_whole
 from torch_bridge.judge.report import Report
-from torch_bridge.judge.reproduction import saved_step
+from torch_bridge.judge.reproduction import FUNCTION, saved_step
 
 PARTS = {
     "tx": "the update rule, an optax transformation",
@@ -15,6 +15,7 @@ PARTS = {
     "step": "the step function, step(state, batch)",
     "state": "the first state of the step function",
     "weights": "the places of torch's parameters, see torch_bridge.map_weights",
+    "buffers": "how the model state lies to torch's buffers, see torch_bridge.check",
 }
 """The parts of a port that a script may need."""
 
@@ -66,11 +67,12 @@ def _needed(report: Report, phase: str) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if origin.step is not None:
         parts |= {"step": origin.step, "state": origin.state}
-    elif phase.partition("/")[0] in ("forward", "loss", "gradient", "precision"):
+    elif phase.partition("/")[0] in (*FUNCTION, "precision"):
         parts["loss_fn"] = origin.loss_fn
     else:
         parts["tx"] = origin.tx
-    return parts | ({"weights": origin.given_weights} if origin.given_weights is not None else {})
+    parts |= {"weights": origin.given_weights, "buffers": origin.buffers}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _of_port(port: str, trace: str | os.PathLike[str] | None) -> str:

@@ -11,6 +11,8 @@ import optax
 
 from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.replaying.layout import Layout, header_of, jax_header
+from torch_bridge.replaying.model_state import ModelState
+from torch_bridge.trace.batch import leaves_of
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.file import TraceFile
 from torch_bridge.trace.keep import Keep
@@ -30,9 +32,11 @@ class JaxRecorder:
         self,
         params: Any,
         opt_state: optax.OptState | None = None,
+        model_state: Any = None,
         *,
         like: Trace | str,
         weights: Weights | None = None,
+        buffers: Weights | None = None,
         keep: Keep | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -41,26 +45,31 @@ class JaxRecorder:
         Args:
             params: the parameters before the first step; any pytree.
             opt_state: the optimizer's state before it.
+            model_state: what else the model keeps, such as BatchNorm's statistics, before it.
             like: the recorded PyTorch run; or, where that is on another machine, the class of its optimizer, such as
                 ``"torch.optim.adam.Adam"``, by which states and quantities are named.
             weights: how ``params`` lie to torch's, see `map_weights`; None takes a flat dict by torch's names.
+            buffers: how ``model_state`` lies to torch's buffers, likewise.
             keep: what is kept of each step, see `Keep`; None keeps every tensor.
             path: a file to write the trace to as the run goes, see `record`; `close` ends it.
 
         Raises:
-            ValueError: ``params`` have no names of torch's, or ``like`` is no optimizer that is known here.
+            ValueError: ``params`` or ``model_state`` have no names of torch's, or ``like`` is no optimizer that is
+                known here.
             OSError: ``path`` cannot be written.
         """
         header = dict(like.static) if isinstance(like, Trace) else header_of(like)
-        if weights is None and not isinstance(params, Mapping):
-            raise ValueError(
-                f"params is a {type(params).__name__}, whose leaves have no names of torch's: give weights=, see "
-                "torch_bridge.map_weights"
-            )
-        self._layout = Layout(weights or same_weights(params), header)
+        for tree, mapping, name in ((params, weights, "params"), (model_state, buffers, "model_state")):
+            if mapping is None and tree is not None and not isinstance(tree, Mapping):
+                raise ValueError(
+                    f"{name} is a {type(tree).__name__}, whose leaves have no names of torch's: give "
+                    f"{'weights' if name == 'params' else 'buffers'}=, see torch_bridge.map_weights"
+                )
+        model_layout = None if buffers is None else ModelState(buffers)
+        self._layout = Layout(weights or same_weights(params), header, model_layout)
         self._file = TraceFile(path)
         self._builder = TraceBuilder(jax_header(header), keep=keep, file=self._file)
-        self._builder.initial = self._layout.named(self._held(params, opt_state))
+        self._builder.initial = self._layout.named(jax.device_get(self._held(params, opt_state, model_state)))
 
     def step(
         self,
@@ -69,7 +78,9 @@ class JaxRecorder:
         grads: Any = None,
         loss: Any = None,
         opt_state: optax.OptState | None = None,
+        model_state: Any = None,
         indices: Any = None,
+        batch: Any = None,
         learning_rate: Any = None,
     ) -> None:
         """Record one update.
@@ -79,14 +90,16 @@ class JaxRecorder:
             grads: the gradients that it was given, a tree like ``params``.
             loss: the loss that was differentiated, a scalar.
             opt_state: the state after it.
+            model_state: likewise, a tree like the first one.
             indices: which examples it used, integers of shape ``(batch,)``.
+            batch: the batch itself, where its examples have no indices; a tree like the one of torch's loader.
             learning_rate: the one that it took, a scalar, or a list of one for each parameter group; a state shows the
                 one of the next update.
 
         Raises:
             ValueError: a tree does not have the structure of the parameters.
         """
-        observed = self._held(params, opt_state)
+        observed = self._held(params, opt_state, model_state)
         if grads is not None:
             observed["gradient"] = grads
         if loss is not None:
@@ -96,6 +109,9 @@ class JaxRecorder:
         values = self._layout.named(jax.device_get(observed))
         if indices is not None:
             values["data"] = np.asarray(indices, np.int64)
+        if batch is not None:
+            leaves, _ = leaves_of(jax.device_get(batch), np.asarray)
+            values |= {f"batch/{name}": leaf for name, leaf in leaves.items()}
         self._builder.append(values)
 
     def trace(self) -> Trace:
@@ -127,8 +143,10 @@ class JaxRecorder:
     ) -> None:
         self.close()
 
-    def _held(self, params: Any, opt_state: optax.OptState | None) -> dict[str, Any]:
-        held: dict[str, Any] = {"parameter": params}
+    def _held(self, params: Any, opt_state: optax.OptState | None, model_state: Any) -> dict[str, Any]:
+        held: dict[str, Any] = (
+            {"parameter": params} if model_state is None else {"parameter": params, "buffer": model_state}
+        )
         if opt_state is not None:
             adapter = self._layout.observed.adapter
             held |= torch_state(opt_state, params, adapter) | hyperparameters(opt_state, adapter)

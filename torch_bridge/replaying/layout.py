@@ -8,11 +8,13 @@ import jax
 import numpy as np
 import optax
 
+from torch_bridge.replaying.model_state import Buffers, ModelState, model_state_of
 from torch_bridge.replaying.steps import observed_of
-from torch_bridge.trace.trace import Array, Step, in_phase
+from torch_bridge.trace.phases import LAST
+from torch_bridge.trace.trace import Array, Step, Trace, in_phase
 from torch_bridge.translate.optimizers import adapter_named, registered
 from torch_bridge.translate.states import with_averages, with_torch_state
-from torch_bridge.weights import Weights
+from torch_bridge.weights import Weights, same_weights
 
 _WHOLE = ("loss", "data")  # quantities of the whole step
 _SCALARS = ("step", "started")  # one number for each parameter
@@ -51,17 +53,33 @@ def header_of(torch_class: str) -> dict[str, Any]:
     }
 
 
+def layout_of(trace: Trace, weights: Weights | None, buffers: Buffers, *, of_step: bool) -> "Layout":
+    """Return how a port lies to a recorded run.
+
+    Args:
+        trace: the recorded run.
+        weights: the places of its parameters; None for a dict by torch's names.
+        buffers: how its model state lies, see `Buffers`.
+        of_step: the port is a step function, whose model state is by torch's names where nothing is said.
+    """
+    if of_step and buffers is None and in_phase(trace.initial, "buffer"):
+        buffers = True
+    parameters = weights or same_weights(in_phase(trace.initial, "parameter"))
+    return Layout(parameters, trace.static, model_state_of(buffers, trace.initial))
+
+
 class Layout:
     """Moves quantities between a JAX run and its trace.
 
     Attributes:
         weights: how parameters lie.
+        model_state: how the model's state lies; None takes a dict by torch's names.
         observed: what there is to look for.
     """
 
-    def __init__(self, weights: Weights, header: Mapping[str, Any]) -> None:
+    def __init__(self, weights: Weights, header: Mapping[str, Any], model_state: ModelState | None = None) -> None:
         """Prepare for the run with this header, ``trace.static``."""
-        self.weights, self.observed = weights, observed_of(header)
+        self.weights, self.model_state, self.observed = weights, model_state, observed_of(header)
         self._numbers = tuple(header.get("numbers", ("learning_rate",)))
 
     def named(self, observed: Mapping[str, Any]) -> dict[str, Array]:
@@ -78,13 +96,15 @@ class Layout:
                 values[phase] = np.asarray(value)
             else:
                 for name, array in named.get(phase, {}).items():
-                    absent = name not in named.get("gradient", {name}) and phase not in ("parameter", "average")
+                    absent = name not in named.get("gradient", {name}) and phase not in LAST
                     if not absent and (phase not in state or bool(started.get(name, True))):
                         values[f"{phase}/{name}"] = array
         return values
 
     def _in_torchs(self, phase: str, tree: Any, observed: Mapping[str, Any]) -> dict[str, Array]:
         """A tree by torch's names, in torch's layout; of the scalars beside each parameter one value each."""
+        if phase == "buffer":
+            return (self.model_state or ModelState(same_weights(tree))).to_torch(tree)
         if phase not in _SCALARS:
             return self.weights.to_torch(tree)
         # Scalars have no layout to be moved by: each is spread over its parameter, moved, and taken up again.

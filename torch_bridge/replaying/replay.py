@@ -12,8 +12,9 @@ from torch_bridge.replaying.batches import batches_of, indices_of
 from torch_bridge.replaying.distinct import compiled
 from torch_bridge.replaying.envelope import Envelope, distance, one_ulp
 from torch_bridge.replaying.layout import Layout, jax_header
+from torch_bridge.replaying.model_state import Buffers, model_state_of
 from torch_bridge.replaying.monte_carlo import shaken
-from torch_bridge.replaying.steps import Carry, StepFunction, compiled_step, optax_step
+from torch_bridge.replaying.steps import Carry, LossFn, StepFunction, compiled_step, optax_step
 from torch_bridge.trace.builder import TraceBuilder
 from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.phases import phase_of
@@ -42,8 +43,9 @@ class Replay:
         *,
         header: Mapping[str, Any],
         drive: Drive,
-        loss_fn: Callable[[Any, Any], jax.Array] | None = None,
+        loss_fn: LossFn | None = None,
         weights: Weights | None = None,
+        buffers: Buffers = None,
         opt_state: optax.OptState | None = None,
         step: StepFunction | None = None,
         state: Carry = None,
@@ -55,18 +57,19 @@ class Replay:
         self._drive = drive
         self._weights = weights or same_weights(in_phase(initial, "parameter"))
         require_same_training(self._weights)
-        self._layout = Layout(self._weights, header)
+        self._model_state = None if drive == "update" else model_state_of(buffers, initial)
+        self._layout = Layout(self._weights, header, self._model_state)
         self._gives_metric = tx is not None
         if tx is not None:
             params = self._weights.to_jax(in_phase(initial, "parameter"))
             if opt_state is None:
                 opt_state = self._layout.with_torchs(tx.init(params), params, initial)
-            state = (params, opt_state)
+            state = (params, opt_state, *self._buffers(initial))
             loss_fn = None if drive == "update" else loss_fn
-            step = optax_step(tx, loss_fn, self._layout.observed)
+            step = optax_step(tx, loss_fn, self._layout.observed, self._model_state is not None)
         assert step is not None  # _check saw to it
         self.state = state
-        self._step = compiled(step) if tx is None else compiled_step(tx, loss_fn, self._layout.observed)
+        self._step = compiled(step) if tx is None else self._compiled(tx, loss_fn)
         self._shadow_step = jax.jit(jax.vmap(shaken(step), in_axes=(0, 0, None)))
         self._shadows = shadows
         self._shadow_states = _copies(state, shadows) if shadows else None
@@ -76,6 +79,12 @@ class Replay:
         self.seconds = 0.0
         self.builder = TraceBuilder({**jax_header(header), "drive": drive}, keep=keep)
         self.builder.initial = dict(initial)
+
+    def _compiled(self, tx: optax.GradientTransformation, loss_fn: LossFn | None) -> StepFunction:
+        return compiled_step(tx, loss_fn, self._layout.observed, self._model_state is not None)
+
+    def _buffers(self, state: Step) -> tuple[Any, ...]:
+        return () if self._model_state is None else (self._model_state.to_jax(state),)
 
     def step(self, before: Step, recorded: Step, batch: Any = None) -> dict[str, Array]:
         """Make one step and return what it did.
@@ -89,7 +98,8 @@ class Replay:
             batch = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         if self._drive == "resync":
             params = self._weights.to_jax(in_phase(before, "parameter"))
-            self.state = (params, self._layout.with_torchs(self.state[1], params, before))
+            opt_state = self._layout.with_torchs(self.state[1], params, before)
+            self.state = (params, opt_state, *self._buffers(before))
         if self._gives_metric:
             batch = (batch, recorded.get("metric"))
         state, start = self.state, time.perf_counter()
@@ -132,9 +142,10 @@ def replay(
     tx: optax.GradientTransformation | None = None,
     *,
     drive: Drive,
-    loss_fn: Callable[[Any, Any], jax.Array] | None = None,
+    loss_fn: LossFn | None = None,
     data: Any = None,
     weights: Weights | None = None,
+    buffers: Buffers = None,
     opt_state: optax.OptState | None = None,
     step: StepFunction | None = None,
     state: Carry = None,
@@ -152,14 +163,18 @@ def replay(
         trace: the recorded run, with full values (else `torch_bridge.restore` it first).
         tx: the JAX rule, any optax transformation.
         drive: ``"update"``, ``"resync"`` or ``"free"``.
-        loss_fn: ``loss_fn(params, batch)`` -> scalar, pure; for the drives `resync` and `free`.
+        loss_fn: ``loss_fn(params, batch)`` -> scalar, pure; for the drives `resync` and `free`. With ``buffers`` it is
+            ``loss_fn(params, batch, model_state) -> (scalar, model_state)``, as for `funcsgd.train`.
         data: a pytree of arrays with a leading axis of examples, from which the trace's indices take each batch; or
-            a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none).
+            a function ``(step, indices) -> batch`` (``indices`` is None if the trace has none). None takes the batches
+            that the trace holds, where its run's examples have no indices.
         weights: how JAX's parameters lie to torch's, see `map_weights`; None keeps them in a dict by torch's names,
             in torch's layout.
-        opt_state: the state of ``tx`` to begin with; None takes ``tx.init``. Buffers come from the trace.
+        buffers: the port has a model state, such as running statistics, and how it lies to torch's buffers: True for
+            a dict by torch's names in torch's layout, or ``map_weights(torch_buffers, model_state)``.
+        opt_state: the state of ``tx`` to begin with; None takes ``tx.init``. Momentum buffers come from the trace.
         step: in place of ``tx`` and ``loss_fn``, any function ``(state, batch) -> (state, observed)`` that reports
-            what it did, by phase; the drive is `free`.
+            what it did, by phase; the drive is `free`. A model state is reported as ``"buffer"``.
         state: the first ``state`` for ``step``.
         order: the indices of each step's batch as the port draws them; None takes the trace's. For the drive `free`.
         shadows: how many runs with other roundings show the spread of this one, for information; 0 or at least 2.
@@ -176,10 +191,10 @@ def replay(
     """
     if shadows == 1 or shadows < 0:
         raise ValueError(f"shadows must be 0, or at least 2 to measure a spread, but got {shadows}")
-    batch_of = batches_of(data)
+    batch_of = batches_of(data, trace)
     side = Replay(
-        trace.initial, tx, header=trace.static, drive=drive, loss_fn=loss_fn, weights=weights, opt_state=opt_state,
-        step=step, state=state, shadows=shadows, keep=keep,
+        trace.initial, tx, header=trace.static, drive=drive, loss_fn=loss_fn, weights=weights, buffers=buffers,
+        opt_state=opt_state, step=step, state=state, shadows=shadows, keep=keep,
     )  # fmt: skip
     for t in range(trace.n_steps):
         recorded = trace.step(t)

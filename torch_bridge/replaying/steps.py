@@ -47,16 +47,20 @@ def observed_of(header: Mapping[str, Any]) -> Observed:
     return Observed(phases_of(header), header.get("recipe", {}).get("optimizer", ""), tuple(header.get("state", ())))
 
 
+LossFn: TypeAlias = Callable[..., Any]
+"""``loss_fn(params, batch)`` -> scalar; or ``loss_fn(params, batch, model_state) -> (scalar, model_state)``."""
+
+
 @functools.lru_cache(maxsize=16)
 def compiled_step(
-    tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None, observed: Observed
+    tx: optax.GradientTransformation, loss_fn: LossFn | None, observed: Observed, has_state: bool = False
 ) -> StepFunction:
     """Return `optax_step` compiled, the same program for the same arguments: runs are often compared again."""
-    return compiled(optax_step(tx, loss_fn, observed))
+    return compiled(optax_step(tx, loss_fn, observed, has_state))
 
 
 def optax_step(
-    tx: optax.GradientTransformation, loss_fn: Callable[[Any, Any], jax.Array] | None, observed_of: Observed
+    tx: optax.GradientTransformation, loss_fn: LossFn | None, observed_of: Observed, has_state: bool = False
 ) -> StepFunction:
     """Return the step ``((params, opt_state), (batch, metric)) -> ((params, opt_state), observed)`` of an optax rule.
 
@@ -65,15 +69,19 @@ def optax_step(
             scale_by_schedulers; or the loss, where there is no metric.
         loss_fn: ``loss_fn(params, batch)``, a scalar; None for a step that is given gradients in place of batches.
         observed_of: what is observed in the rule and its state.
+        has_state: the loss takes and returns a model state, which is the third in the step's own state.
     """
     adapter = observed_of.adapter
     rule = optax.with_extra_args_support(tx)
 
     def step(carry: Carry, given: Any) -> tuple[Carry, Mapping[str, Any]]:
-        (params, opt_state), (batch, metric) = carry, given
+        (params, opt_state, *model_state), (batch, metric) = carry, given
         observed: dict[str, Any] = {}
         if loss_fn is None:
             gradient = batch
+        elif has_state:
+            observed["loss"], model_state[0], gradient = loss_and_rest(loss_fn, params, batch, *model_state)
+            observed["buffer"] = model_state[0]
         else:
             observed["loss"], gradient = jax.value_and_grad(loss_fn)(params, batch)
         value = observed.get("loss") if metric is None else metric
@@ -95,9 +103,33 @@ def optax_step(
         observed["parameter"] = params
         if nodes_of(opt_state, AverageState):
             observed["average"] = averaged_params(opt_state, params)
-        return (params, opt_state), observed
+        return (params, opt_state, *model_state), observed
 
     return step
+
+
+def loss_and_rest(loss_fn: LossFn, params: Any, batch: Any, model_state: Any) -> tuple[jax.Array, Any, Any]:
+    """Return loss, new model state and gradient of a loss function that has a model state.
+
+    Raises:
+        ValueError: it does not return the loss and a model state like the one it was given.
+    """
+
+    def pair(params: Any) -> tuple[jax.Array, Any]:
+        # A variable of flax nnx can be set only in the transformation in which it was made.
+        result = loss_fn(params, batch, jax.tree.map(lambda x: x, model_state))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(
+                "with buffers=, loss_fn(params, batch, model_state) returns (loss, model_state), but it returned a "
+                f"{type(result).__name__}"
+            )
+        given, returned = (str(jax.tree.structure(each)) for each in (model_state, result[1]))
+        if given != returned:
+            raise ValueError(f"loss_fn must return a model_state like the one it got, {given}, but returned {returned}")
+        return result
+
+    (loss, after), gradient = jax.value_and_grad(pair, has_aux=True)(params)
+    return loss, after, gradient
 
 
 def shown(seen: Mapping[str, list[Any]], params: Any, phases: Sequence[str]) -> dict[str, Any]:

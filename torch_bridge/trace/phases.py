@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-FIRST = ("data", "input", "forward", "loss", "backward", "gradient", "clip", "metric")
-"""The phases of a step before its optimizer: the examples, what layers are given and return, the loss that was
-differentiated, gradients with respect to the outputs of layers, gradients as ``backward()`` left them and as they were
-clipped, and the latest metric of a ReduceLROnPlateau."""
+FIRST = (
+    "data", "batch", "buffer_before", "input", "forward", "loss", "backward", "gradient", "clip", "metric",
+)  # fmt: skip
+"""The phases of a step before its optimizer: the examples' indices, their values where there are no indices, buffers
+that the step found changed, what layers are given and return, the loss that was differentiated, gradients with respect
+to the outputs of layers, gradients as ``backward()`` left them and as they were clipped, and the latest metric of a
+ReduceLROnPlateau."""
 
-LAST = ("parameter", "average")
-"""The phases of a step after its optimizer."""
+LAST = ("parameter", "buffer", "average")
+"""The phases of a step after its optimizer. Buffers, such as BatchNorm's running statistics, are made in the forward
+pass, but what they are does not act before evaluation: a first difference in them is one of evaluation alone."""
 
 
 def phases_of(header: Mapping[str, Any]) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ class Trace:
             every group, schedulers, average and clipping as far as they are known, names, shapes and dtypes, seeds;
             on a replay, its drive. ``"recipe"`` is a `torch_bridge.translate.recipe.Recipe` as data; ``"quantities"``,
             ``"numbers"`` and ``"state"`` name the phases of its optimizer.
-        initial: the state before the first step, ``"parameter/NAME"`` and what the optimizer held, such as
-            ``"momentum_buffer/NAME"``.
+        initial: the state before the first step, ``"parameter/NAME"``, ``"buffer/NAME"`` (those that never change as
+            well), and what the optimizer held, such as ``"momentum_buffer/NAME"``.
         steps: ``"phase/name"`` -> array of shape ``(n_steps, *shape)``; of a recorded run a `Column`, which reads from
             the file what it is asked for. A digested quantity has only the steps that were kept, see `kept`.
         kept: for a digested quantity, int64 ``(k,)``: the steps whose full values are the k rows in `steps`.
@@ -52,7 +52,8 @@ class Trace:
         present: bool ``(n_steps,)`` for a quantity that some steps lack (a gradient of None); their rows are zero.
         extra: arrays that belong to the run but not to a step, such as its data or its rounding envelope.
         twins: for some steps, by number, the same step evaluated in float64 from the same state, batch, buffers and
-            dropout masks: ``"loss"``; ``"gradient/NAME"`` as ``backward()`` leaves it; and, where layers were recorded,
+            dropout masks: ``"loss"``; ``"gradient/NAME"`` as ``backward()`` leaves it; ``"buffer/NAME"`` as the forward
+            pass leaves it; and, where layers were recorded,
             ``"input/MODULE"``, ``"forward/MODULE"``, ``"narrow/forward/MODULE"`` and ``"backward/MODULE"``, see
             `torch_bridge.recording.layer_watch.LayerWatch`. ``static["twins"]`` names the steps and layers, their
             kinds and the sources of their inputs, and the reasons why steps have no twin.
@@ -131,26 +132,32 @@ class Trace:
         return {key: value for key, value in values.items() if value is not None}
 
     def before(self, step: int) -> dict[str, Array]:
-        """Return the state in which a step began: parameters, and what existed of optimizer state and averages.
+        """Return the state in which a step began: parameters, buffers, what existed of optimizer state and averages.
+
+        Buffers are those that the step's first differentiated forward pass found.
 
         Raises:
             ValueError: the trace holds only digests of that state; `torch_bridge.restore` can rebuild it.
         """
         state = dict(self.initial)
         for key in self.steps:
-            if phase_of(key) not in ("parameter", *self.state, "average"):
+            if phase_of(key) not in ("parameter", *self.state, "buffer", "average"):
                 continue
             earlier = np.flatnonzero(self.present[key][:step]) if key in self.present else np.arange(step)[-1:]
             if earlier.size:
                 value = self.value(key, int(earlier[-1]))
-                if value is None and phase_of(key) == "average":
-                    continue  # nothing but the average itself depends on it
+                if value is None and phase_of(key) in ("buffer", "average"):
+                    state.pop(key, None)  # nothing but itself, and evaluation, depends on it
+                    continue
                 if value is None:
                     raise ValueError(
                         f"the trace holds only a digest of {key} at step {earlier[-1]}: rebuild it with "
                         "torch_bridge.restore(trace), or record with keep=Keep('full')"
                     )
                 state[key] = value
+        for key in self.steps:
+            if phase_of(key) == "buffer_before" and (value := self.value(key, step)) is not None:
+                state[f"buffer/{name_of(key)}"] = value
         return state
 
     def save(self, path: str | os.PathLike[str]) -> None:

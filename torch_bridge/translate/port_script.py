@@ -17,7 +17,7 @@ _BODY = '''
 
 # {layers}
 # Parameters are kept under torch's names and in torch's layout:
-{parameters}
+{parameters}{buffers}
 # A model of flax or equinox has a layout of its own: weights = torch_bridge.map_weights(trace, params) moves them.
 
 
@@ -26,10 +26,7 @@ def loss_fn(params, batch):
     raise NotImplementedError("loss_fn is to be filled in")
 
 
-def data():
-    """FILL IN: the arrays of which the recorded indices take each batch, with a leading axis of examples; or a function
-    (step, indices) -> batch."""
-    raise NotImplementedError("data is to be filled in")
+{data}
 
 
 def port(trace):
@@ -40,7 +37,7 @@ def port(trace):
 def train(trace):
     """The run by itself: torch's initial weights, torch's batches; returns the last parameters and every loss."""
     params = {{name: jnp.asarray(trace.initial["parameter/" + name]) for name in trace.static["shapes"]}}
-    state, losses, arrays = tx.init(params), [], data()
+    state, losses{arrays} = tx.init(params), []{given}
 
     @jax.jit
     def step(params, state, batch):
@@ -49,8 +46,7 @@ def train(trace):
         return optax.apply_updates(params, updates), state, loss
 
     for t in range(trace.n_steps):
-        indices = trace.step(t)["data"]
-        batch = jax.tree.map(lambda array: array[indices[indices >= 0]], arrays)
+{batch}
         params, state, loss = step(params, state, batch)
         losses.append(float(loss))
     return params, losses
@@ -59,6 +55,32 @@ def train(trace):
 if __name__ == "__main__":
     print(train(torch_bridge.Trace.load({trace}))[1])
 '''
+
+
+_BY_INDICES = {
+    "data": '''def data():
+    """FILL IN: the arrays of which the recorded indices take each batch, with a leading axis of examples; or a function
+    (step, indices) -> batch."""
+    raise NotImplementedError("data is to be filled in")''',
+    "arrays": ", arrays",
+    "given": ", data()",
+    "batch": """        indices = trace.step(t)["data"]
+        batch = jax.tree.map(lambda array: array[indices[indices >= 0]], arrays)""",
+}
+_KEPT = {
+    "data": '''def data():
+    """The trace holds the batches themselves; FILL IN a function (step, None) -> batch to give others."""
+    return None''',
+    "arrays": "",
+    "given": "",
+    "batch": "        batch = recorded_batch(trace, t)",
+}
+
+_BUFFERS = """
+# Buffers of the model change. With "buffers": True in port(),
+# loss_fn(params, batch, model_state) -> (loss, model_state) shows what BatchNorm keeps, which acts at evaluation alone;
+# torch's first values are trace.initial["buffer/NAME"].
+"""
 
 
 def port_script(header: Mapping[str, Any], *, trace: str, run: str | None = None, name: str, epochs: int) -> str:
@@ -78,6 +100,7 @@ def port_script(header: Mapping[str, Any], *, trace: str, run: str | None = None
     recipe = recorded_recipe(header)
     explanation = explain(recipe, epochs=epochs)
     needed = ["import jax", "import jax.numpy as jnp", "import optax", "import torch_bridge"]
+    needed += ["from torch_bridge.trace.batch import recorded_batch"] if "batch" in header else []
     lines = explanation.funcsgd.splitlines()
     imports = [line for line in lines if line.startswith(("import ", "from "))]
     rest = "\n".join(line for line in lines if line not in imports).strip()
@@ -92,6 +115,8 @@ def port_script(header: Mapping[str, Any], *, trace: str, run: str | None = None
         layers=layers if modules else "Layers: not recorded",
         parameters=parameters,
         trace=repr(trace) if run is None else f"{trace!r}, {run!r}",
+        buffers=_BUFFERS.rstrip() if header.get("momenta") else "",
+        **(_KEPT if "batch" in header else _BY_INDICES),
         value=", value=loss" if "value=" in explanation.funcsgd else "",
     )
     head = _HEAD.format(trace=trace, name=name)

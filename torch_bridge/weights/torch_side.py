@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torch_bridge.trace.trace import Trace, in_phase
+from torch_bridge.translate.parameters import bare_name, unwrapped
 from torch_bridge.translate.tensors import to_numpy
 from torch_bridge.weights.families import TORCH_FAMILIES, guessed_families
 
@@ -116,24 +117,13 @@ def arrays_of(source: Any) -> Mapping[str, Any]:
 def kinds_of(model: "torch.nn.Module") -> dict[str, str]:
     """Return the class of each layer that is known here, by the module's name; plain data for a trace's header."""
     kinds = {}
-    for name, module in unwrapped(model).named_modules():
+    for name, module in model.named_modules():
         # A class of the user's own by such a name may lay its weights out in another way.
         known = [each.__name__ for each in type(module).__mro__ if each.__module__.partition(".")[0] == "torch"]
         kind = next((each for each in known if each in TORCH_FAMILIES), None)
         if kind is not None:
-            kinds[name] = kind
+            kinds[bare_name(model, name)] = kind
     return kinds
-
-
-def unwrapped(model: Any) -> "torch.nn.Module":
-    """Return the model inside ``torch.compile``'s and DataParallel's wrappers, whose names have no prefix."""
-    while True:
-        if hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        elif type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
-            model = model.module
-        else:
-            return model  # type: ignore[no-any-return]
 
 
 def _read_model(model: "torch.nn.Module") -> TorchSide:

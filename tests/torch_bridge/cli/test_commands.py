@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import funcsgd
@@ -164,6 +165,33 @@ def test_an_error_in_a_port_is_named_with_its_line_and_is_no_finding(folder, tmp
     status, _, complaint = invoked("check", folder / "run.trace", tmp_path / "broken.py")
     assert status == 2
     assert complaint.startswith(f"torch-bridge: broken.py:2, in port: {kind}: ")
+
+
+def test_port_of_a_stream_takes_the_batches_of_the_trace(tmp_path):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(torch.arange(24.0).reshape(8, 3) / 24)
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer, loader = torch.optim.SGD(model.parameters(), lr=0.1), torch.utils.data.DataLoader(Stream(), 4)
+    with torch_bridge.record(model, optimizer, loader=loader, twins=False) as recorder:
+        for x in loader:
+            optimizer.zero_grad()
+            (model(x) ** 3).mean().backward()
+            optimizer.step()
+    trace = recorder.save(tmp_path / "run.trace")
+    assert invoked("port", tmp_path / "run.trace", "-o", tmp_path / "port.py")[0] == 0
+    source = (tmp_path / "port.py").read_text()
+    assert "Buffers of the model change" in source
+    loss = """h = batch @ params["0.weight"].T + params["0.bias"]
+    h = (h - h.mean(0)) / jnp.sqrt(h.var(0) + 1e-5) * params["1.weight"] + params["1.bias"]
+    return (h**3).mean()
+"""
+    namespace = {"__name__": "port"}
+    exec(compile(source.replace("raise NotImplementedError\n", loss, 1), "port.py", "exec"), namespace)
+    assert namespace["train"](trace)[1] == pytest.approx(trace.steps["loss"].tolist(), rel=1e-3, abs=1e-5)
+    assert namespace["data"]() is None
 
 
 def test_a_name_in_a_trace_is_no_code(folder, tmp_path):

@@ -122,3 +122,33 @@ def test_what_cannot_be_recorded_is_refused(trace):
         torch_bridge.JaxRecorder(start_of(trace), like="Adam")
     with pytest.raises(ValueError, match="nothing was recorded"):
         torch_bridge.JaxRecorder(start_of(trace), like=trace).trace()
+
+
+def test_a_model_state_is_named_as_torchs_buffers():
+    torch.manual_seed(0)
+    original = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.SGD(original.parameters(), lr=0.1)
+    with torch_bridge.record(original, optimizer, twins=False) as recorder:
+        for _ in range(2):
+            optimizer.zero_grad()
+            original(torch.randn(5, 3)).square().mean().backward()
+            optimizer.step()
+    trace = recorder.trace()
+    first = {key.removeprefix("buffer/"): value for key, value in trace.initial.items() if key.startswith("buffer/")}
+    stats = {"norm": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+    buffers = torch_bridge.map_weights(first, stats)
+    jax_recorder = torch_bridge.JaxRecorder(start_of(trace), None, stats, like=trace, buffers=buffers)
+    for t in range(2):
+        stats = {
+            "norm": {"mean": trace.value("buffer/1.running_mean", t), "var": trace.value("buffer/1.running_var", t)}
+        }
+        params = {name: trace.value(f"parameter/{name}", t) for name in trace.static["shapes"]}
+        jax_recorder.step(params=params, model_state=stats)
+    run = jax_recorder.trace()
+    assert torch_bridge.compare(trace, run).identical
+    assert {"buffer/1.running_mean", "buffer/1.running_var"} <= set(run.steps) & set(run.initial)
+    with pytest.raises(ValueError, match=r"model_state is a list, .*: give buffers="):
+        torch_bridge.JaxRecorder(start_of(trace), None, [jnp.zeros(4)], like=trace)
+    named = torch_bridge.JaxRecorder(start_of(trace), None, {"1.num_batches_tracked": jnp.int32(0)}, like=trace)
+    named.step(params=start_of(trace), model_state={"1.num_batches_tracked": jnp.int32(1)})
+    assert named.trace().steps["buffer/1.num_batches_tracked"].dtype == np.int64

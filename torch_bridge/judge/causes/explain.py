@@ -18,7 +18,6 @@ from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Question, Search
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
-from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.trace.trace import Array
 
@@ -107,11 +106,7 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     first = next(f for f in report.functions if not f.same)
     if len(first.constants) == 1:
         return [_of_constant(first, tuple(bad))]
-    if port.loss_fn is not None:
-        programs = programs_of_loss(port.loss_fn)
-    else:
-        assert port.step is not None
-        programs = programs_of_step(port.step)
+    programs = port.programs()
     steps = sorted(report.loss_steps, key=lambda t: (t not in bad, t))
     try:
         question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))

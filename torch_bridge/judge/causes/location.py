@@ -7,7 +7,6 @@ import numpy as np
 
 from torch_bridge.judge.causes.place import Place, Substituted, layers_at_fault
 from torch_bridge.judge.findings import FunctionFinding
-from torch_bridge.judge.programs import LossFunction
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.widening import Reading
 from torch_bridge.trace.trace import Array, in_phase
@@ -29,7 +28,7 @@ def place_of(report: "Report", port: "Port", twins: "TwinFindings | None") -> tu
     if d is None:
         return (), counted
     if d.phase == "forward" and twins is not None and port.loss_fn is not None:
-        found = _layers(d.step, port, port.loss_fn, twins.reading)
+        found = _layers(d.step, port, twins.reading)
         return found.names, counted + found.substitutions
     findings: list[FunctionFinding | RuleFinding] = [*report.functions, *report.rules]
     return tuple(f.name for f in findings if (f.step, f.phase) == (d.step, d.phase) and not f.same) or (
@@ -37,9 +36,10 @@ def place_of(report: "Report", port: "Port", twins: "TwinFindings | None") -> tu
     ), counted
 
 
-def _layers(step: int, port: "Port", loss_fn: LossFunction, reading: Reading) -> Place:
-    twin, args = port.trace.twins[step], (port.parameters_at(step), port.batch_at(step))
-    program = Substituted(loss_fn, args, reading)
+def _layers(step: int, port: "Port", reading: Reading) -> Place:
+    programs = port.programs()
+    twin, args = port.trace.twins[step], (port.begins_with(programs, step), port.batch_at(step))
+    program = Substituted(programs.forward, args, reading)
     torchs = {name: np.asarray(value, np.float64) for name, value in in_phase(twin, "forward").items()}
     _, names = program({}, {})
     layouts = {name: _in_ports(torchs[name], np.shape(names[name])) for name in names if name in torchs}

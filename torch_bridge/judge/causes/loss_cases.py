@@ -55,7 +55,7 @@ class LossCase:
 
     def _outcome(self, batch: Batch | None) -> Outcome:
         at = None if batch is None else (self.args[0], self.with_batch(batch))
-        loss, gradient = self.program(*self.args, at=at).wide
+        loss, gradient, _ = self.program(*self.args, at=at).wide
         y = self.batch.y
         return Outcome(
             loss=float(np.asarray(loss)),
@@ -94,7 +94,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
     cases = []
     for t in steps[:4]:
         params = in_phase(trace.before(t), "parameter")
-        args = (weights.to_jax(params) if port.step is None else port.states[t], port.batch_at(t))
+        args = (port.begins_with(programs, t), port.batch_at(t))
         run = {key: value for key, value in trace.step(t).items() if phase_of(key) in ("loss", "gradient")}
         twin = {key: value for key, value in trace.twins.get(t, {}).items() if phase_of(key) in ("loss", "gradient")}
         batch, places = _batch(args[1])
@@ -105,7 +105,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
         if not twin:
             both = programs.beside(*args)
             narrow, wide = ({"loss": np.asarray(loss)} | {f"gradient/{k}": g for k, g in weights.to_torch(g).items()}
-                            for loss, g in (both.narrow, both.wide))  # fmt: skip
+                            for loss, g, _ in (both.narrow, both.wide))  # fmt: skip
             wide = {key: value for key, value in wide.items() if key in run}
             case = replace(case, limits=coarse_limits(narrow, wide, run))
         cases.append(case)

@@ -87,7 +87,8 @@ def _still(sides: Sides) -> Iterator[Finding]:
 def _without_gradient(sides: Sides) -> Iterator[Finding]:
     """Parameters of which one side has a gradient and the other has none."""
     assert sides.loss_fn is not None
-    closed = jax.make_jaxpr(jax.grad(sides.loss_fn, allow_int=True))(sides.start, sides.first_batch)
+    gradient = jax.grad(sides.loss_fn, allow_int=True, has_aux=bool(sides.model_state))
+    closed = jax.make_jaxpr(gradient)(sides.start, sides.first_batch, *sides.model_state)
     zero = _zeros(closed.jaxpr)
     named: dict[str, bool] = {}
     for pair in sides.weights.pairs:

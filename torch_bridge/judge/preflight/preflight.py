@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import optax
 
 from torch_bridge.judge.preflight.average import average_findings
@@ -15,6 +14,8 @@ from torch_bridge.judge.preflight.inputs import draws_of, input_findings
 from torch_bridge.judge.preflight.parameters import parameter_findings
 from torch_bridge.judge.preflight.rule import rule_findings
 from torch_bridge.judge.preflight.side import Sides
+from torch_bridge.replaying.model_state import Buffers
+from torch_bridge.replaying.steps import LossFn
 from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.weights import Weights
 
@@ -23,9 +24,10 @@ def preflight(
     trace: Trace,
     tx: optax.GradientTransformation | None = None,
     *,
-    loss_fn: Callable[[Any, Any], jax.Array] | None = None,
+    loss_fn: LossFn | None = None,
     data: Any = None,
     weights: Weights | None = None,
+    buffers: Buffers = None,
     params: Any = None,
     order: Sequence[Array] | None = None,
 ) -> Preflight:
@@ -41,6 +43,7 @@ def preflight(
         loss_fn: the port's loss, ``loss_fn(params, batch)`` -> scalar; it is traced, not run.
         data: what `torch_bridge.check` takes.
         weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names.
+        buffers: how the port's model state lies to torch's buffers, see `torch_bridge.check`.
         params: the port's own first parameters; None leaves them out.
         order: the indices of each step's batch as the port draws them.
 
@@ -54,7 +57,7 @@ def preflight(
         for finding in torch_bridge.preflight(trace, optax.sgd(0.1)).findings:
             print(finding.sentence, finding.remedy)
     """
-    sides = Sides(trace, tx, loss_fn, data, weights, params, order)
+    sides = Sides(trace, tx, loss_fn, data, weights, buffers, params, order)
     findings: list[Finding] = []
     unread: list[str] = []
     families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (

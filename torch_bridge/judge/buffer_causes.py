@@ -1,0 +1,101 @@
+"""Why running statistics are not torch's: the usual mistakes, each proved by turning torch's value into the port's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from torch_bridge.judge.findings import HELD, FunctionFinding, norm
+from torch_bridge.trace.trace import Array, Step
+
+BufferCause: TypeAlias = Literal["", "not updated", "not counted", "biased variance", "momentum reversed"]
+"""What explains a buffer in which the port differs; empty where nothing here does."""
+
+_WHOLE = 1e-6  # a number of values is found as 1 / (1 - ratio), from a ratio that is exact to float64's rounding
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One buffer of one step.
+
+    Attributes:
+        name: by torch's name.
+        before: as the step found it.
+        torch: as torch left it, in float64 where there is a twin.
+        jax: as the port left it, in float64.
+        limit: the distance that rounding explains.
+    """
+
+    name: str
+    before: Array
+    torch: Array
+    jax: Array
+    limit: float
+
+
+def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[BufferCause, Mapping[str, float]]:
+    """Return the mistake that turns torch's value into the port's, and the momentum's relative error if it is that.
+
+    A running statistic is ``(1 - momentum) * before + momentum * new``. With the new value worked out from torch's:
+    the port's ratio of what was added shows a variance that was divided by n; another momentum fits all channels.
+
+    Args:
+        statistic: which differs.
+        momentum: torch's, of the layer; None where it has none.
+    """
+    before, torch, jax = (np.asarray(x, np.float64) for x in (statistic.before, statistic.torch, statistic.jax))
+    layer, _, role = statistic.name.rpartition(".")
+    if norm(jax - before) <= statistic.limit:
+        return ("not counted" if role == "num_batches_tracked" else "not updated"), {}
+    if not momentum or role not in ("running_mean", "running_var"):
+        return "", {}
+    new = (torch - (1 - momentum) * before) / momentum
+    spare = statistic.limit * 4 / momentum  # the rounding of torch's value is in the new one, divided by the momentum
+    if role == "running_var":
+        ratio = _ratio(jax - (1 - momentum) * before, momentum * new)
+        n = 1 / (1 - ratio) if ratio < 1 else 0.0
+        whole = n > 1.5 and abs(n - round(n)) <= max(_WHOLE * n, n**2 * spare / (norm(momentum * new) or 1.0))
+        if whole and norm(jax - (1 - momentum) * before - (1 - 1 / round(n)) * momentum * new) <= spare:
+            return "biased variance", {}
+    if norm(jax - momentum * before - (1 - momentum) * new) <= spare:
+        return "momentum reversed", {}
+    theirs = _ratio(jax - before, new - before)
+    if norm(jax - before - theirs * (new - before)) <= spare:
+        return "", {f"the momentum of {layer}" if layer else "the momentum": theirs / momentum - 1}
+    return "", {}
+
+
+def with_cause(
+    finding: FunctionFinding,
+    before: Step,
+    torch: Step,
+    jax: Step,
+    limits: Mapping[str, float],
+    momenta: Mapping[str, float | None],
+) -> FunctionFinding:
+    """Return a finding on a buffer with the mistake that explains it.
+
+    Args:
+        finding: a difference.
+        before: torch's state before the step.
+        torch: what torch had in it, by key.
+        jax: what the port had, likewise.
+        limits: the distances that rounding explains, likewise.
+        momenta: of the layers, None for a plain average of all batches.
+    """
+    key, layer = f"buffer/{finding.name}", finding.name.rpartition(".")[0]
+    momentum = momenta.get(layer)
+    count = torch.get("buffer/" + ".".join(filter(None, (layer, "num_batches_tracked"))))
+    if momentum is None and layer in momenta and count is not None:
+        momentum = 1.0 / float(count)
+    statistic = Statistic(finding.name, before[key], torch[key], jax[key], limits[key])
+    cause, constants = buffer_cause(statistic, momentum)
+    held = bool(constants) and max(map(abs, constants.values())) <= HELD
+    return replace(finding, cause=cause, constants=constants, held=held)
+
+
+def _ratio(value: Array, of: Array) -> float:
+    """The number by which ``of`` comes nearest to ``value``."""
+    square = float(np.sum(of * of))
+    return float(np.sum(value * of)) / square if square > 0 and np.isfinite(square) else 0.0
