@@ -61,7 +61,7 @@ def recorded_batch(trace: Trace, step: int) -> Any:
         if value is None:
             kept = "only a digest of" if trace.has(key, step) else "no"
             raise ValueError(
-                f"the trace holds {kept} {key} at step {step}: give data=, or record with digest_every=None"
+                f"the trace holds {kept} {key} at step {step}: give data=, or record with keep=Keep('full')"
             )
         rows = shapes.get(key, {})  # a step's value is padded to the largest shape of the run
         return value[tuple(slice(n) for n in rows.get(str(step), rows.get("first", value.shape)))]

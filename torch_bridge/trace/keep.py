@@ -17,8 +17,8 @@ class Keep:
     Attributes:
         mode: ``"full"`` keeps every tensor. ``"digest"`` keeps of each tensor and step a 128-bit digest and three norms
             (2-norm, largest magnitude, mean), gradients and buffers in full, and every k-th step in full: what is
-            missing `torch_bridge.restore` rebuilds, and proves it by the digests. ``"ring"`` keeps the last k steps in full,
-            and of all steps before the digests and norms: for a long run that goes wrong at its end.
+            missing `torch_bridge.restore` rebuilds, and proves it by the digests. ``"ring"`` keeps the last k steps in
+            full, and of all steps before the digests and norms: for a long run that goes wrong at its end.
         every: of ``"digest"``, the k: steps k-1, 2k-1, ... are in full; None keeps no step in full.
         last: of ``"ring"``, the k.
         gradients: of ``"digest"``, whether gradients and buffers are in full; without them nothing can be rebuilt.

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import torch_bridge
 from torch_bridge.trace.batch import leaves_of, recorded_batch
+from torch_bridge.trace.keep import Keep
 
 
 class Stream(IterableDataset):
@@ -85,7 +86,7 @@ def shifted(examples):
 
 
 def test_a_digest_of_them_is_compared_and_not_replayed():
-    trace, _ = recorded(DataLoader(Stream(), batch_size=5), digest_every=100)
+    trace, _ = recorded(DataLoader(Stream(), batch_size=5), keep=Keep("digest"))
     assert torch_bridge.compare(trace, recorded(DataLoader(Stream(), batch_size=5))[0]).identical
     with pytest.raises(ValueError, match="only a digest of batch/0 at step 0: give data="):
         torch_bridge.check(trace, optax.sgd(0.1), loss_fn=loss_fn)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import torch_bridge
+from torch_bridge.trace.keep import Keep
 
 COUNTER, MEAN, VARIANCE = (f"buffer/1.{name}" for name in ("num_batches_tracked", "running_mean", "running_var"))
 
@@ -231,7 +232,7 @@ def test_a_loss_function_for_the_twin_and_digests():
     assert counts(trace) == [(0, 1), (1, 2)]
     torch._dynamo.reset()
     assert_twins_agree(trace, {0, 1})
-    trace, _ = recorded(lambda m, o: [step(m, o) for _ in range(2)], twins=False, digest_every=100)
+    trace, _ = recorded(lambda m, o: [step(m, o) for _ in range(2)], twins=False, keep=Keep("digest"))
     assert [int(trace.value(COUNTER, t)) for t in range(2)] == [1, 2]  # full: nothing could rebuild them
     assert trace.value("parameter/0.weight", 0) is None
 
