@@ -63,7 +63,7 @@ def points(function, weights, paths, *args):
 
 
 @pytest.mark.parametrize("name", PORTS)
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_what_layers_are_given_and_return_and_the_gradient(name, jitted):
     params, apply, prefix = PORTS[name]
     if jitted:

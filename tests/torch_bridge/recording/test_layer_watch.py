@@ -57,7 +57,7 @@ def by_hand(model, x):
     return given, made
 
 
-def test_inputs_outputs_and_gradients_are_those_of_a_copy_in_double():
+def test_inputs_outputs_and_gradients_are_those_of_a_copy_in_double(tmp_path):
     torch.manual_seed(0)
     model, x = Net(), torch.randn(2, 3, 4)
     given, made = by_hand(model, x)
@@ -75,6 +75,10 @@ def test_inputs_outputs_and_gradients_are_those_of_a_copy_in_double():
         if source != "norm":  # whose output changes in place
             close(twin[f"input/{name}" if source is None else f"forward/{source}"], given[name])
     assert "input/embed" in twin
+    trace.save(tmp_path / "run.trace")
+    loaded = torch_bridge.Trace.load(tmp_path / "run.trace")
+    assert loaded.static["twins"] == facts
+    assert list(loaded.twins[0]) == list(twin)  # in the order in which torch ran the layers
     assert not [key for key in twin if key.startswith(("narrow/input", "narrow/backward"))]
 
 

@@ -112,17 +112,18 @@ class StepLayers:
         if (gradient := self.twin.get(f"backward/{name}")) is not None:
             value = place.value(self.values, np.shape(gradient), "backward")
             row.backward = self._finding(f"backward/{name}", value)
-        given = self.twin.get(f"input/{name}", self.twin.get(f"forward/{self.sources.get(name)}"))
-        if given is not None:
-            row.given = self._given(name, given, place.counterpart)
+        row.given = self._given(name, place.counterpart)
         return row
 
-    def _given(self, name: str, given: Array, counterpart: Counterpart) -> FunctionFinding | None:
-        place = closest(given, [counterpart], self.values, "input")
-        value = None if place is None else place.value(self.values, np.shape(given), "input")
-        if value is None:
+    def _given(self, name: str, counterpart: Counterpart) -> FunctionFinding | None:
+        key = f"input/{name}"
+        at = key if key in self.twin else f"forward/{self.sources.get(name)}"
+        given = self.twin.get(at)
+        place = None if given is None else closest(given, [counterpart], self.values, "input")
+        value = None if place is None or given is None else place.value(self.values, np.shape(given), "input")
+        if value is None or given is None:
             return None
-        return function_finding(self.step, f"input/{name}", given, value, self._limit(f"input/{name}", given), None)
+        return function_finding(self.step, key, given, value, self._limit(at, given), None)
 
     def _through_the_next(self, name: str, row: _Compared) -> None:
         """The output of a layer without a place is what the next layer is given, if torch gives it that very tensor."""
