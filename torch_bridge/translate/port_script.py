@@ -77,9 +77,8 @@ _KEPT = {
 }
 
 _BUFFERS = """
-# Buffers of the model change. With "buffers": True in port(),
-# loss_fn(params, batch, model_state) -> (loss, model_state) shows what BatchNorm keeps, which acts at evaluation alone;
-# torch's first values are trace.initial["buffer/NAME"].
+# Buffers of the model change. A loss_fn(params, batch, model_state) -> (loss, model_state), with "buffers": True in
+# port(), shows what BatchNorm keeps, which acts at evaluation; torch's first values are trace.initial["buffer/NAME"].
 """
 
 
