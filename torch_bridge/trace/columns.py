@@ -100,7 +100,7 @@ class Column(NDArrayOperatorsMixin):
             raise ValueError(
                 f"{self._key} over {len(self)} steps is {self.nbytes} bytes, more than the trace: take it step by step"
             )
-        rows = np.full(self.shape, -1 if self._is_ragged else 0, self.dtype)
+        rows = np.full(self.shape, self._padding, self.dtype)
         for row, step in enumerate(self._steps):
             value = self.at_step(int(step))
             if value is not None:
@@ -119,12 +119,17 @@ class Column(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"<{self._key}: {self.dtype} {self.shape}>"
 
+    @property
+    def _padding(self) -> Any:
+        """What stands behind a shorter last batch: -1, in unsigned types the largest number."""
+        return np.array(-1 if self._is_ragged else 0).astype(self.dtype)
+
     def _row(self, step: int) -> Array:
         value = self.at_step(step)
         shape = self.shape[1:]
         if value is not None and value.shape == shape:
             return value
-        row = np.full(shape, -1 if value is not None and self._is_ragged else 0, self.dtype)
+        row = np.full(shape, 0 if value is None else self._padding, self.dtype)
         if value is not None:
             row[tuple(slice(n) for n in value.shape)] = value
         return row
