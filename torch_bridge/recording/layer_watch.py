@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch_bridge.recording.batch import tensors_of
 from torch_bridge.recording.hooks import can_have_hooks
 from torch_bridge.trace.trace import Array
+from torch_bridge.translate.parameters import bare_name
 from torch_bridge.translate.tensors import to_numpy
 from torch_bridge.weights.torch_side import kinds_of
 
@@ -120,7 +121,8 @@ class LayerWatch:
 
 def _layers_of(model: "torch.nn.Module") -> "Iterator[tuple[str, torch.nn.Module]]":
     known = kinds_of(model)
-    for name, module in model.named_modules():
+    for path, module in model.named_modules():
+        name = bare_name(model, path)
         if (not any(True for _ in module.children()) or name in known) and can_have_hooks(module):
             yield name, module
 
