@@ -7,6 +7,7 @@ import pytest
 
 import funcsgd
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.causes import order as orders
 from torch_bridge.replaying.batches import indices_of
@@ -58,7 +59,8 @@ LOSSES = {
     "gradient-averaged": with_gradient(lambda g, p, n: g / n),
     "gradient-scaled": with_gradient(lambda g, p, n: 1.5 * g),
     "decay-in-gradient": with_gradient(lambda g, p, n: g + 0.01 * p),
-    "parameters-frozen": lambda p, b: loss_fn({**p, "0.weight": jax.lax.stop_gradient(p["0.weight"])}, b),
+    "gradient-stopped": lambda p, b: loss_fn({**p, "0.weight": jax.lax.stop_gradient(p["0.weight"])}, b),
+    "parameters-frozen": with_gradient(lambda g, p, n: g * (p.shape != (5, 6))),
     "inputs-times-255": batch(lambda x: x * 255),
     "inputs-over-255": batch(lambda x: x / 255),
     "inputs-times-256": batch(lambda x: x * 256),
@@ -83,6 +85,24 @@ def test_it_is_named(trace, name):
     report = torch_bridge.check(trace, SGD, loss_fn=LOSSES[name], data=DATA)
     assert [cause.name for cause in report.causes] == [name], (report.tried, str(report))
     assert report.causes[0].after <= 1
+
+
+def half(dtype):
+    return lambda p, b: loss_fn(jax.tree.map(lambda x: x.astype(dtype).astype(x.dtype), p), b)
+
+
+def reduced(p, b):
+    return loss_fn({k: jax.lax.reduce_precision(x, 8, 10) for k, x in p.items()}, b)
+
+
+NARROW = {"float16-inside": half(jnp.float16), "bfloat16-inside": half(jnp.bfloat16), "precision-reduced": reduced}
+
+
+@pytest.mark.parametrize("name", one_in(3, NARROW))
+def test_a_narrow_part_is_named(trace, name):
+    report = torch_bridge.check(trace, SGD, loss_fn=NARROW[name], data=DATA)
+    assert report.verdict == "imprecise"
+    assert [cause.name for cause in report.causes] == [name], report.tried
 
 
 def order_of(trace):
