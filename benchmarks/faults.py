@@ -84,8 +84,8 @@ def measured(fault: Fault) -> Row:
     difference = report.difference
     located = difference is not None and (difference.phase in EARLY) == fault.early
     named = {cause.name for cause in report.causes} == set(fault.names)
-    if not named and fault.names:
-        print(f"  {fault.recipe}: {' + '.join(fault.names)} -> {[cause.name for cause in report.causes]}", flush=True)
+    found = " + ".join(cause.name for cause in report.causes) or "-"
+    print(f"  {fault.recipe}: {' + '.join(fault.names) or 'clean'}: {found}, {seconds:.1f} s", flush=True)
     return Row(fault, not report.ok, located, named, seconds, report.substitutions, peers(trace, report.runs["free"]))
 
 

@@ -24,11 +24,13 @@ from torch_bridge.judge.evaluator import Evaluator
 from torch_bridge.judge.lanes import CannotWiden, to_wide, wide_dtype
 
 try:  # one function of JAX's own, and only if it is there
-    from jax._src.lax import lax as _LAX
+    from jax._src.lax import lax as _lax
 except ImportError:
-    _LAX = None  # type: ignore[assignment]
+    _lax = None  # type: ignore[assignment]
 
-_CAST = "_convert_element_type"
+LAX: Any = _lax
+CAST = "_convert_element_type"
+_KEY = "F64_F64_F64"
 
 Reading: TypeAlias = Literal["retraced", "as traced", "as written"]
 """The value of a Python number of the function in float64: the double that it was, where the function can be traced
@@ -158,12 +160,22 @@ def _compiled(
     return call
 
 
-def traced(function: Callable[..., Any], args: tuple[Any, ...], reading: Reading) -> tuple[ClosedJaxpr, Any]:
-    """Return the program of a function under a reading of its numbers, and the tree of its results."""
+def traced(
+    function: Callable[..., Any], args: tuple[Any, ...], reading: Reading, *, key: str = _KEY
+) -> tuple[ClosedJaxpr, Any]:
+    """Return the program of a function under a reading of its numbers, and the tree of its results.
+
+    Args:
+        function: the function.
+        args: its arguments.
+        reading: see `Reading`.
+        key: the precision under which a retraced function is kept by JAX; another one where something else in JAX is
+            replaced meanwhile, so that these traces are never confused.
+    """
     if reading != "retraced":
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         return closed, shape
-    with doubles(), _casts_left_out():
+    with doubles(), _casts_left_out(key):
         try:
             closed, shape = jax.make_jaxpr(function, return_shape=True)(*jax.tree.map(to_wide, args))
         except (TypeError, ValueError) as error:
@@ -173,7 +185,7 @@ def traced(function: Callable[..., Any], args: tuple[Any, ...], reading: Reading
 
 
 @contextlib.contextmanager
-def _casts_left_out() -> Iterator[None]:
+def _casts_left_out(key: str) -> Iterator[None]:
     """While a function is traced, make a cast to a floating type one to float64.
 
     A Python number takes the type of the array that it is combined with: behind a cast to bfloat16 it would be rounded
@@ -181,7 +193,7 @@ def _casts_left_out() -> Iterator[None]:
     out of the finished trace alone. The precision named here is part of the key under which JAX keeps traces of
     compiled functions, so that these traces are never confused; it has no effect on float64.
     """
-    cast = getattr(_LAX, _CAST, None)
+    cast = getattr(LAX, CAST, None)
     if cast is None:
         yield
         return
@@ -194,11 +206,11 @@ def _casts_left_out() -> Iterator[None]:
 
     def shape_of(*args: Any, **kwargs: Any) -> Any:
         """Shapes alone: linen asks an initializer for that of a parameter, and draws in float32 by name."""
-        with mock.patch.object(_LAX, _CAST, cast), jax.default_matmul_precision("float32"):
+        with mock.patch.object(LAX, CAST, cast), jax.default_matmul_precision("float32"):
             return own(*args, **kwargs)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(_LAX, _CAST, to_float64))
+        stack.enter_context(mock.patch.object(LAX, CAST, to_float64))
         stack.enter_context(mock.patch.object(jax, "eval_shape", shape_of))
-        stack.enter_context(jax.default_matmul_precision("F64_F64_F64"))
+        stack.enter_context(jax.default_matmul_precision(key))
         yield

@@ -118,7 +118,11 @@ def test_a_wrong_constant_is_found_beside_them_and_named(trace, name, error):
     ((words, found),) = report.difference.constants.items()
     assert words.startswith(f"{right * (1 + error):.9g} at test_constants.py:")
     assert found == pytest.approx(error, rel=0.3 if abs(error) < 1e-5 else 1e-3)
-    assert f"the constant {words} is off by {found:+.2e} relative to torch's" in str(report)
+    (cause,) = report.causes
+    assert cause.name == "constant-of-the-function"
+    assert cause.constants["torch"] == pytest.approx(right, rel=1e-5)
+    value, _, line = words.partition(" at ")
+    assert f"the constant {float(value):.7g} is {cause.constants['torch']:.7g} in torch ({line})" in str(report)
 
 
 @LONG

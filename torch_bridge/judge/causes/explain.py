@@ -16,6 +16,7 @@ from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.replaying.batches import indices_of
@@ -99,20 +100,28 @@ def _share_of_others(left: Sequence[Array], right: Sequence[Array]) -> float:
 
 
 def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> list[Explanation]:
-    """Loss and gradients, from torch's parameters and batch."""
+    """Loss and gradients, from torch's parameters and batch; how precisely they are computed, if they agree."""
     bad = {f.step: f.distance for f in reversed(report.functions) if not f.same}
-    if not bad or twins is None:
+    if twins is None or not (bad or report.imprecision):
         return []
-    first = next(f for f in report.functions if not f.same)
-    if len(first.constants) == 1:
+    first = next((f for f in report.functions if not f.same), None)
+    if first is not None and len(first.constants) == 1:
         return [_of_constant(first, tuple(bad))]
     programs = port.programs()
     steps = sorted(report.loss_steps, key=lambda t: (t not in bad, t))
     try:
-        question = LossQuestion(loss_cases(port, programs, twins.reading, tuple(steps)))
+        cases = loss_cases(port, programs, twins.reading, tuple(steps))
+        if first is None:
+            causes, trials = narrow_parts(report, cases, programs)
+            return [Explanation(tuple(causes), tuple(trials))]
+        if first.phase != "gradient":
+            return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
+        stopped = without_stops(cases, programs, twins.reading, max(bad.values()))
+        if isinstance(stopped, Cause):
+            return [Explanation((stopped,))]
+        return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
     except CannotWiden:  # the report has a note of it
         return []
-    return [answered(question, steps[:4], max(bad.values()))]
 
 
 def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanation:

@@ -1,5 +1,6 @@
 """The steps at which loss and gradients are explained: torch's twin, and the port's function in float64."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ class LossCase:
         limits: by key, the distance that rounding explains.
         params: torch's parameters.
         batch: the inputs and targets in ``args``.
+        places: their positions among the leaves of the batch.
+        classes: how many labels there are, if the targets are labels.
+        known: outcomes that were evaluated already.
     """
 
     step: int
@@ -44,6 +48,7 @@ class LossCase:
     params: Mapping[str, Array]
     batch: Batch
     places: tuple[int, int] = (0, 0)
+    classes: int = 0
     known: dict[Any, Outcome] = field(default_factory=dict, repr=False)
 
     def outcome(self, batch: Batch | None = None) -> Outcome:
@@ -64,7 +69,18 @@ class LossCase:
             torchs={name: np.asarray(g, np.float64) for name, g in in_phase(self.reference, "gradient").items()},
             n=int(np.shape(self.batch.x)[0]) if np.ndim(self.batch.x) else 1,
             width=int(np.prod(y.shape[1:])) if y is not None else 1,
+            uniform=self._uniform(batch or self.batch) if self.classes else None,
         )
+
+    def _uniform(self, batch: Batch) -> Callable[[], Outcome]:
+        @functools.cache
+        def uniform() -> Outcome:
+            assert batch.y is not None
+            each = [self.outcome(replace(batch, y=np.full_like(batch.y, c))) for c in range(self.classes)]
+            gradients = {name: np.mean([x.gradients[name] for x in each], 0) for name in each[0].gradients}
+            return replace(each[0], loss=sum(x.loss for x in each) / len(each), gradients=gradients)
+
+        return uniform
 
     def with_batch(self, batch: Batch) -> Any:
         """Return the port's batch with other inputs and targets."""
@@ -100,7 +116,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
         batch, places = _batch(args[1])
         case = LossCase(
             t, args, programs.wide[reading], weights, twin or run, limits(twin, run) if twin else {},
-            {name: np.asarray(p, np.float64) for name, p in params.items()}, batch, places,
+            {name: np.asarray(p, np.float64) for name, p in params.items()}, batch, places, _classes(batch, params),
         )  # fmt: skip
         if not twin:
             both = programs.beside(*args)
@@ -110,6 +126,14 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
             case = replace(case, limits=coarse_limits(narrow, wide, run))
         cases.append(case)
     return cases
+
+
+def _classes(batch: Batch, params: Mapping[str, Array]) -> int:
+    """The number of labels: the smallest length of a parameter's axis that has room for them; 0 without labels."""
+    y = batch.y
+    if y is None or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or not y.size or y.min() < 0:
+        return 0
+    return min((n for p in params.values() for n in p.shape if n > max(int(y.max()), 1)), default=0)
 
 
 def _batch(batch: Any) -> tuple[Batch, tuple[int, int]]:

@@ -20,6 +20,7 @@ class Outcome:
         torchs: torch's gradients.
         n: how many examples the batch has.
         width: how many targets an example has; 1 for classes.
+        uniform: the mean of the outcomes with every label in turn for all examples; None without labels of classes.
     """
 
     loss: float
@@ -28,6 +29,7 @@ class Outcome:
     torchs: Mapping[str, Array]
     n: int
     width: int = 1
+    uniform: "Callable[[], Outcome] | None" = None
 
     def each(self, of: Callable[[str, Array], Array], loss: float) -> "Outcome":
         """Return it with another loss, and with ``of(name, gradient)``."""
@@ -144,6 +146,14 @@ def l2_in_gradient(x: Outcome, c: float) -> Outcome:
     return x.each(lambda name, g: g - c * x.params[name], x.loss)
 
 
+def smoothed(x: Outcome, c: float) -> Outcome:
+    """``(loss - c * uniform) / (1 - c)``: smoothing leaves the mean over all labels as it is."""
+    if x.uniform is None or c >= 1:
+        return x.times(np.inf)
+    u = x.uniform()
+    return x.each(lambda name, g: (g - c * u.gradients[name]) / (1 - c), (x.loss - c * u.loss) / (1 - c))
+
+
 ENTRIES = (
     Entry("loss-summed", "loss",
           "The loss is the sum over the examples, torch's is their mean.", "losses.mean()", summed),
@@ -174,6 +184,10 @@ ENTRIES = (
           "no jax.lax.stop_gradient, and all parameters among those that are differentiated", frozen),
     Entry("loss-scaled", "loss", "The loss has another factor.", "losses.mean()", scaled,
           "the loss is {constant} times torch's", start=1.0),
+    Entry("label-smoothing", "loss",
+          "The labels are smoothed, torch's are not (or by another share; below 0: torch's are).",
+          "optax.smooth_labels as torch's label_smoothing", smoothed,
+          "the labels are smoothed by {constant} more than torch's", start=0.01),
     Entry("loss-shifted", "loss", "A constant is added to the loss, which no gradient shows.", "losses.mean()", shifted,
           "{constant} is added to the loss, and no gradient shows it", start=0.0),
     Entry("gradient-scaled", "gradient",

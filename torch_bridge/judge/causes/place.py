@@ -62,13 +62,13 @@ def _apart(value: Array, reference: Array) -> bool:
 class Substituted:
     """A function in float64 with named values replaced; compiled once for all choices of them."""
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], reading: Reading) -> None:
-        """Trace the function at its arguments.
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], reading: Reading, **options: str) -> None:
+        """Trace the function at its arguments; ``key=`` is that of `torch_bridge.judge.widening.traced`.
 
         Raises:
             CannotWiden: it has no float64 form.
         """
-        closed, shape = traced(function, args, reading)
+        closed, shape = traced(function, args, reading, **options)
         self._leaves, self._result = jax.tree.leaves(args), jax.tree.structure(shape)
 
         def evaluate(leaves: list[Any], given: dict[str, tuple[Any, Any]]) -> Any:

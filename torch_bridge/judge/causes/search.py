@@ -21,6 +21,7 @@ _WIDTH = 8
 _TURNS = 3
 _NEAR = 1e-2  # of a residual, from which on other numbers' rounding matters
 _ROUNDS = 12
+_HALVINGS = 3
 _STEP = 1e-5  # relative, for derivatives: Newton's method converges by this factor a round
 _ENOUGH = 1e-6  # a fit that leaves so little is the one
 
@@ -180,21 +181,27 @@ def fitted(residual: Callable[[float], Array], starts: Sequence[float]) -> float
     """
     best: tuple[float, float | None] = (np.inf, None)
     for start in starts:
-        c, last = float(start), np.inf
+        c = float(start)
+        r = residual(c)
         for _ in range(_ROUNDS):
-            r = residual(c)
             size = norm(r)
             if size < best[0]:
                 best = size, c
-            if not size < 0.9 * last:
-                break
-            last = size
             h = _STEP * abs(c) if c else _STEP**2
             d = (residual(c + h) - r) / h
             slope = float(np.sum(d * d))
             if not 0 < slope < np.inf:
                 break
-            c -= float(np.sum(d * r)) / slope
+            step = float(np.sum(d * r)) / slope
+            for _ in range(_HALVINGS):  # a step that goes too far is shortened
+                r = residual(c - step)
+                if norm(r) < size:
+                    break
+                step /= 4
+            if not norm(r) < 0.99 * size:
+                best = (norm(r), c - step) if norm(r) < best[0] else best
+                break
+            c -= step
         if best[0] < _ENOUGH:
             break
     return best[1] if best[0] < np.inf else None
