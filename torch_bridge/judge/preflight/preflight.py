@@ -47,7 +47,7 @@ def preflight(
     Returns:
         A `Preflight`. It does not judge: a port without findings may still be another function.
 
-    Exactness: numbers that differ by less than a relative 1e-4 are left to `torch_bridge.check`.
+    Exactness: numbers that differ by less than a relative 1e-3 are left to `torch_bridge.check`.
 
     Example::
 
