@@ -130,7 +130,7 @@ def fitted(rules: Rules, leaf: int) -> Explanation:
             for fit in itertools.combinations(others, count):
                 shifts = _shifts(rules, leaf, flags, fit)
                 rates = _rates_of(rules, leaf, shifts, flags)
-                if rates is not None:
+                if rates is not None and _is_plausible(rules, leaf, fit, rates):
                     return Explanation(rules, leaf, shifts, flags, rates)
     return Explanation(rules, leaf, np.zeros(len(adapter.numbers)), unknown=True)
 
@@ -167,6 +167,14 @@ def _shifts(rules: Rules, leaf: int, flags: dict[str, Any], fit: tuple[int, ...]
         shifts = shifts + move
     shifts[free[-1]] = 0  # the rates are taken from each step
     return shifts
+
+
+def _is_plausible(rules: Rules, leaf: int, fit: tuple[int, ...], rates: Array) -> bool:
+    """A number to which no difference is put down by itself is the cause only if nothing else is: not with a rate."""
+    adapter = adapter_named(rules.recipe.optimizer)
+    if all(adapter.numbers[i].fitted for i in fit):
+        return True
+    return len(fit) == 1 and bool(np.allclose(rates, rules.rates[:, leaf], rtol=10 * COARSE, atol=0))
 
 
 def _rates_of(rules: Rules, leaf: int, shifts: Array, flags: dict[str, Any]) -> Array | None:

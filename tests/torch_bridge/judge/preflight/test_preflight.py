@@ -100,6 +100,7 @@ SGD_FAULTS = {
     "schedule": (sgd(lambda count: 0.1 * 0.5 ** (count >= 2)), "0.1", "0.05"),
     "momentum": (sgd(momentum=0.8), "0.9", "0.8"),
     "weight decay": (sgd(weight_decay=1e-3), "0.01", "0.001"),
+    "dampening": (sgd(dampening=0.5), "0", "0.5"),
     "nesterov": (sgd(nesterov=True), "False", "True"),
     "clipping": (optax.chain(optax.clip_by_global_norm(0.37), sgd()), "no clipping", "a norm of 0.37 is left"),
     "update rule": (optax.lion(1e-3), "torch.optim.sgd.SGD", "another rule"),
@@ -142,6 +143,11 @@ def test_a_difference_of_a_whole_recipe_is_named(rich, name):
     found = named(rich, tx())
     assert list(found) == [name]
     assert not torch_value or (found[name].torch, found[name].jax) == (torch_value, jax_value)
+
+
+def test_stages_in_another_order_are_no_other_numbers(plain):
+    late = (funcsgd.add_momentum(0.9), funcsgd.add_weight_decay(1e-2), funcsgd.scale_by_learning_rate(0.1))
+    assert list(named(plain, optax.chain(*late))) == ["update rule"]
 
 
 def test_two_faults_and_their_parameters_are_named(plain, rich):
