@@ -83,8 +83,9 @@ def check(
     if trace.digests:
         trace = restore(trace)
     port = Port(trace, tx, loss_fn, weights, opt_state, step, state, batches_of(data), order, progress)
+    given = {"data": data, "weights": weights, "params": params, "order": order, "opt_state": opt_state}
     diagnosis = Diagnosis(
-        preflight=preflight(trace, tx, loss_fn=loss_fn, data=data, weights=weights, params=params, order=order),
+        preflight=preflight(trace, tx, loss_fn=loss_fn, **given),
         origin=Origin(trace, tx, loss_fn, data, weights, opt_state, step, state, order),
     )
     diagnosis.others += other_batches(trace, order or ())

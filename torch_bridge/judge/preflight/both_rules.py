@@ -71,7 +71,7 @@ def rules_of(sides: Sides) -> Rules | None:
     if not probe.leaves:
         return None
     metrics = _table(sides, "metric", probe.n_steps)
-    run = ports_rule(probe, sides.tx, sides.start, metrics)
+    run = ports_rule(probe, sides.tx, sides.start, metrics, sides.opt_state)
     per_group = [_numbers(sides, recipe, group, probe.n_steps) for group in range(len(recipe.groups))]
     numbers = np.stack([per_group[leaf.group or 0] for leaf in probe.leaves])
     rules = Rules(probe, recipe, numbers, np.empty(0), run(probe.gradients), run)

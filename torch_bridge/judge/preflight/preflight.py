@@ -28,6 +28,7 @@ def preflight(
     weights: Weights | None = None,
     params: Any = None,
     order: Sequence[Array] | None = None,
+    opt_state: optax.OptState | None = None,
 ) -> Preflight:
     """Compare a port with a recorded run before a step is run: recipe, data, parameters and environment.
 
@@ -43,6 +44,7 @@ def preflight(
         weights: the places of torch's parameters in JAX's; None keeps them in a dict by torch's names.
         params: the port's own first parameters; None leaves them out.
         order: the indices of each step's batch as the port draws them.
+        opt_state: the state of ``tx`` that the port begins with; None takes ``tx.init``.
 
     Returns:
         A `Preflight`. It does not judge: a port without findings may still be another function.
@@ -54,7 +56,7 @@ def preflight(
         for finding in torch_bridge.preflight(trace, optax.sgd(0.1)).findings:
             print(finding.sentence, finding.remedy)
     """
-    sides = Sides(trace, tx, loss_fn, data, weights, params, order)
+    sides = Sides(trace, tx, loss_fn, data, weights, params, order, opt_state)
     findings: list[Finding] = []
     unread: list[str] = []
     families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (

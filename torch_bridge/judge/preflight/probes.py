@@ -108,8 +108,18 @@ def probe_of(sides: Sides, recipe: Recipe) -> Probe:
     return Probe(tuple(leaves), params, gradients, n_steps, n_trained)
 
 
-def ports_rule(probe: Probe, tx: optax.GradientTransformation, tree: Any, metrics: Array | None) -> "PortsRule":
-    """Return a port's rule on a probe, compiled: in float64, where every difference shows, if it can be run in it."""
+def ports_rule(
+    probe: Probe, tx: optax.GradientTransformation, tree: Any, metrics: Array | None, given_state: Any = None
+) -> "PortsRule":
+    """Return a port's rule on a probe, compiled: in float64, where every difference shows, if it can be run in it.
+
+    Args:
+        probe: what it is run on.
+        tx: the rule.
+        tree: the port's parameters.
+        metrics: what a rule that watches a metric is given at each step.
+        given_state: the state that the port begins with; its numbers, such as a learning rate that was set, are taken.
+    """
     rule = optax.with_extra_args_support(tx)
     structure = jax.tree.structure(tree)
 
@@ -125,10 +135,33 @@ def ports_rule(probe: Probe, tx: optax.GradientTransformation, tree: Any, metric
 
         times = np.arange(probe.n_steps)
         given = np.zeros(probe.n_steps, values.dtype) if metrics is None else metrics.astype(values.dtype)
-        found: jax.Array = jax.lax.scan(step, rule.init(params), (times, given))[1]
+        found: jax.Array = jax.lax.scan(step, _with_numbers(rule.init(params), given_state), (times, given))[1]
         return found
 
     return PortsRule(jax.jit(run), probe.params)
+
+
+def _with_numbers(opt_state: Any, given: Any) -> Any:
+    """The state with the numbers of a given one, which are scalars, or the words of doubles.
+
+    Raises:
+        ValueError: the given state has counted steps: it is one in the middle of a run.
+    """
+    if given is None:
+        return opt_state
+
+    def number(mine: Any, other: Any) -> Any:
+        if np.shape(mine) != np.shape(other):
+            return mine
+        if mine.dtype == np.uint32:
+            return other
+        if np.ndim(mine) or not np.issubdtype(np.asarray(other).dtype, np.number):
+            return mine
+        if np.issubdtype(np.asarray(other).dtype, np.integer) and np.any(np.asarray(other)):
+            raise ValueError("the state that is given has counted steps, and torch's recipe is compared from its start")
+        return jax.numpy.asarray(other, mine.dtype)
+
+    return jax.tree.map(number, opt_state, given)
 
 
 class PortsRule:

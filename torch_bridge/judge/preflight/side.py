@@ -26,6 +26,7 @@ class Sides:
     given_weights: Weights | None = None
     params: Any = None
     order: Sequence[Array] | None = None
+    opt_state: optax.OptState | None = None
 
     @cached_property
     def weights(self) -> Weights:

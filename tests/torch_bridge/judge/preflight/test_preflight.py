@@ -145,6 +145,16 @@ def test_a_difference_of_a_whole_recipe_is_named(rich, name):
     assert not torch_value or (found[name].torch, found[name].jax) == (torch_value, jax_value)
 
 
+def test_a_rate_that_is_set_in_the_given_state_counts(plain):
+    tx, start = sgd(0.05), in_phase(plain.initial, "parameter")
+    state = tx.init(start)
+    assert list(named(plain, tx, opt_state=state)) == ["learning rate"]
+    assert named(plain, tx, opt_state=funcsgd.set_learning_rate(state, 0.1)) == {}
+    counted = optax.adam(1e-3).init(start)
+    counted = (counted[0]._replace(count=jnp.array(5)), *counted[1:])
+    assert "has counted steps" in torch_bridge.preflight(plain, optax.adam(1e-3), opt_state=counted).unread[0]
+
+
 def test_stages_in_another_order_are_no_other_numbers(plain):
     late = (funcsgd.add_momentum(0.9), funcsgd.add_weight_decay(1e-2), funcsgd.scale_by_learning_rate(0.1))
     assert list(named(plain, optax.chain(*late))) == ["update rule"]
