@@ -9,7 +9,7 @@ from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.preflight.preflight import preflight as fly
 from torch_bridge.render.text import render_preflight
 
-KEYS = ("tx", "loss_fn", "data", "weights", "buffers", "params", "order")
+KEYS = ("tx", "loss_fn", "data", "weights", "buffers", "params", "order", "opt_state")
 """What the preflight takes of what a port gives."""
 
 

@@ -91,10 +91,11 @@ def check(
     if trace.digests:
         trace = restore(trace)
     port = Port(trace, tx, loss_fn, weights, buffers, opt_state, step, state, batches_of(data, trace), order, progress)
+    given = {
+        "data": data, "weights": weights, "buffers": buffers, "params": params, "order": order, "opt_state": opt_state
+    }  # fmt: skip
     diagnosis = Diagnosis(
-        preflight=preflight(
-            trace, tx, loss_fn=loss_fn, data=data, weights=weights, buffers=buffers, params=params, order=order
-        ),
+        preflight=preflight(trace, tx, loss_fn=loss_fn, **given),
         origin=Origin(trace, tx, loss_fn, data, weights, buffers, opt_state, step, state, order),
     )
     if not trace.complete:

@@ -26,6 +26,7 @@ class Patch:
         self._listeners: list[weakref.WeakMethod[Callable[..., Any]]] = []
         self._own: Any = None
         self._standing: Any = None
+        self._replaced_in: Any = None
         self._inside = threading.local()
 
     @property
@@ -61,11 +62,11 @@ class Patch:
         reference = weakref.WeakMethod(listener, self._forget)
         self._listeners.append(reference)
         if self._own is None:
-            own = self.own
-            kind: Any = classmethod if isinstance(vars(self._owner())[self._name], classmethod) else lambda f: f
-            self._own = vars(self._owner())[self._name]
+            own, owner = self.own, self._owner()
+            kind: Any = classmethod if isinstance(vars(owner)[self._name], classmethod) else lambda f: f
+            self._own, self._replaced_in = vars(owner)[self._name], owner
             self._standing = kind(functools.wraps(own)(self._replacement(own)))
-            setattr(self._owner(), self._name, self._standing)
+            setattr(owner, self._name, self._standing)
         return lambda: self._forget(reference)
 
     def _replacement(self, own: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,10 +89,11 @@ class Patch:
         if reference in self._listeners:
             self._listeners.remove(reference)
         self._listeners = [each for each in self._listeners if each() is not None]
-        owner = self._owner()
-        if not self._listeners and self._own is not None and vars(owner)[self._name] is self._standing:
+        # No import: the interpreter may be shutting down.
+        owner = self._replaced_in
+        if not self._listeners and owner is not None and vars(owner)[self._name] is self._standing:
             setattr(owner, self._name, self._own)
-            self._own = self._standing = None
+            self._own = self._standing = self._replaced_in = None
 
 
 def _around(listener: Callable[..., Any], call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

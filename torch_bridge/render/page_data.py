@@ -31,6 +31,7 @@ def page_data(report: Report) -> dict[str, Any]:
                 "name": name,
                 "sentence": str(comparison),
                 "n_steps": comparison.n_steps,
+                "numbers": list(comparison.numbers),
                 **dataclasses.asdict(comparison.profile),
             }
             for name, comparison in report.drives.items()

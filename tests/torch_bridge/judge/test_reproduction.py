@@ -67,6 +67,7 @@ def right_port():
     return {"tx": funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2), "loss_fn": loss_fn}
 
 
+@pytest.mark.thorough
 def test_what_has_no_name_is_filled_in(trace, tmp_path):
     report = torch_bridge.check(trace, right_port()["tx"], loss_fn=functools.partial(doubled), data=DATA)
     script, _ = report.reproduce(tmp_path / "shown.py")

@@ -26,7 +26,7 @@ def average_findings(sides: Sides, rules: Rules) -> Iterator[Finding]:
     if average is not None and not isinstance(average, AverageCall):
         return
     assert tx is not None  # there are rules
-    params = rules.probe.small(sides.start, rules.probe.params.astype(np.float32), None)
+    params = rules.probe.small(sides.start, rules.probe.params.astype(np.float32))
     has = bool(nodes_of(jax.eval_shape(tx.init, params), AverageState))
     torchs = (
         "none" if average is None else f"{average.name}({', '.join(f'{k}={v}' for k, v in average.options.items())})"
@@ -65,12 +65,12 @@ def average_findings(sides: Sides, rules: Rules) -> Iterator[Finding]:
 def _followed(tx: optax.GradientTransformation, sides: Sides, rules: Rules) -> Array:
     """The averages that the port's rule keeps after each of the first steps, ``(steps, leaves, SIZE)``."""
     rule, probe = optax.with_extra_args_support(tx), rules.probe
-    params: Any = probe.small(sides.start, probe.params.astype(np.float32), None)
+    params: Any = probe.small(sides.start, probe.params.astype(np.float32))
     structure = jax.tree.structure(sides.start)
     state, rows = rule.init(params), []
     extra = {"value": np.float32(0)} if "metric" in sides.trace.keys else {}
     for t in range(min(STEPS, probe.n_steps)):
-        gradient = probe.small(sides.start, probe.gradients[t % len(probe.gradients)].astype(np.float32), None)
+        gradient = probe.small(sides.start, probe.gradients[t % len(probe.gradients)].astype(np.float32))
         updates, state = rule.update(gradient, state, params, **extra)
         rows.append(np.asarray(probe.rows(averaged_params(state, optax.apply_updates(params, updates)), structure)))
     return np.stack(rows)

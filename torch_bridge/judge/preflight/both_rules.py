@@ -37,6 +37,16 @@ class Rules:
     jax: Array
     run: PortsRule
 
+    @property
+    def rates(self) -> Array:
+        """Torch's learning rates, ``(n_steps, leaves)``."""
+        return np.asarray(self.numbers[..., self.rate_column].T)
+
+    @property
+    def rate_column(self) -> int:
+        """The learning rate's place among the numbers."""
+        return next(i for i, each in enumerate(adapter_named(self.recipe.optimizer).numbers) if each.option == "lr")
+
     def torchs(self, leaves: list[int], gradients: Array, numbers: Array, flags: dict[str, Any]) -> Array:
         """Return torch's changes of some leaves of one group for other gradients, numbers or flags."""
         group = self.probe.leaves[leaves[0]].group
@@ -61,7 +71,7 @@ def rules_of(sides: Sides) -> Rules | None:
     if not probe.leaves:
         return None
     metrics = _table(sides, "metric", probe.n_steps)
-    run = ports_rule(probe, sides.tx, sides.start, metrics)
+    run = ports_rule(probe, sides.tx, sides.start, metrics, sides.opt_state)
     per_group = [_numbers(sides, recipe, group, probe.n_steps) for group in range(len(recipe.groups))]
     numbers = np.stack([per_group[leaf.group or 0] for leaf in probe.leaves])
     rules = Rules(probe, recipe, numbers, np.empty(0), run(probe.gradients), run)
@@ -79,15 +89,15 @@ def _torchs(rules: Rules) -> Array:
 def tolerance(rules: Rules, torch: Array, jax: Array, leaves: Sequence[int] | None = None) -> Array:
     """Return by how much two changes may differ, ``(steps, leaves, SIZE)``.
 
-    That is a share of `COARSE` of the change of the leaf, no less than that share of a thousandth of what a step with
-    its learning rate can be; and the rounding of parameters from which a rule takes its change.
+    That is a share of `COARSE` of the change of the leaf, no less than that share of a thousandth of what a step of
+    torch's with its learning rate can be; and the rounding of parameters from which a rule takes its change.
     """
     chosen = list(range(len(rules.probe.leaves)) if leaves is None else leaves)
-    column = next(i for i, each in enumerate(adapter_named(rules.recipe.optimizer).numbers) if each.option == "lr")
-    rates = np.abs(rules.numbers[chosen, : len(torch), column]).T
+    rates = np.abs(rules.rates[: len(torch), chosen])
     rates = np.where(rates > 0, rates, 1.0)
+    own = np.abs(rules.torch[: len(torch), chosen]).max(2)
     sizes = np.maximum(np.abs(torch).max(2), np.abs(jax).max(2))
-    sizes = np.maximum(sizes, 1e-3 * rates * np.max(sizes / rates, 0, initial=0.0))
+    sizes = np.maximum(sizes, 1e-3 * rates * np.max(own / rates, 0, initial=0.0))
     rounding = 8 * rules.run.roundoff * np.abs(rules.probe.params[chosen])
     return np.asarray(np.maximum(COARSE * sizes[..., None] + rounding, 1e-30))
 

@@ -40,6 +40,8 @@ def clipping_findings(rules: Rules) -> Iterator[Finding]:
     ports = "clips otherwise" if left is None else f"a norm of {number(left)} is left"
     if left is not None and left > 0.999 * norm:
         ports = "no clipping"
+        if clip is None:  # neither side clips
+            return
     remedy = (
         "Take the clipping out of the port's rule."
         if clip is None

@@ -33,7 +33,7 @@ class Explanation:
         leaf: its position among the probe's.
         shifts: by number, what is added to torch's value; of the learning rate, in shares of it.
         flags: those that are not torch's.
-        rates: the port's learning rate over torch's, at each step.
+        rates: the port's learning rate at each step.
         unknown: nothing does.
     """
 
@@ -91,15 +91,18 @@ class Explanation:
     def _rates(self, names: str, torch: Array) -> Iterator[Finding]:
         if self.rates is None:
             return
-        off = np.flatnonzero(np.abs(self.rates - 1) > COARSE)
+        jax, size = self.rates, np.maximum(np.abs(torch), np.abs(self.rates))
+        # An element that hardly moves, at a rate that is next to nothing, tells no rate.
+        off = np.flatnonzero(np.abs(jax - torch) > 10 * COARSE * np.maximum(size, 1e-3 * size.max(initial=0.0)))
         if not off.size:
             return
-        jax, first = torch * self.rates, int(off[0])
-        if first == 0 and np.ptp(self.rates[np.isfinite(self.rates)]) <= COARSE * np.abs(self.rates).max():
+        first = int(off[0])
+        constant = first == 0 and np.ptp(jax / np.where(torch, torch, 1.0)) <= 10 * COARSE * np.abs(jax[0] / torch[0])
+        if constant:
             yield Finding(
                 "learning rate",
                 f"torch's learning rate of {names} is {number(torch[0])}, the port's is {number(jax[0])}: "
-                f"{number(self.rates[0])} times as large at every step.",
+                f"{number(jax[0] / torch[0])} times as large at every step.",
                 f"Give the port's rule the learning rate {number(torch[0])}.",
                 number(torch[0]),
                 number(jax[0]),
@@ -127,7 +130,7 @@ def fitted(rules: Rules, leaf: int) -> Explanation:
             for fit in itertools.combinations(others, count):
                 shifts = _shifts(rules, leaf, flags, fit)
                 rates = _rates_of(rules, leaf, shifts, flags)
-                if rates is not None:
+                if rates is not None and _is_plausible(rules, leaf, fit, rates):
                     return Explanation(rules, leaf, shifts, flags, rates)
     return Explanation(rules, leaf, np.zeros(len(adapter.numbers)), unknown=True)
 
@@ -166,23 +169,37 @@ def _shifts(rules: Rules, leaf: int, flags: dict[str, Any], fit: tuple[int, ...]
     return shifts
 
 
+def _is_plausible(rules: Rules, leaf: int, fit: tuple[int, ...], rates: Array) -> bool:
+    """A number to which no difference is put down by itself is the cause only if nothing else is: not with a rate."""
+    adapter = adapter_named(rules.recipe.optimizer)
+    if all(adapter.numbers[i].fitted for i in fit):
+        return True
+    return len(fit) == 1 and bool(np.allclose(rates, rules.rates[:, leaf], rtol=10 * COARSE, atol=0))
+
+
 def _rates_of(rules: Rules, leaf: int, shifts: Array, flags: dict[str, Any]) -> Array | None:
-    """The port's learning rate over torch's at each step, if the changes agree but for it; else None."""
-    torch = _changed(rules, leaf, shifts, flags, None, rules.probe.n_steps)
+    """The port's learning rate at each step, if its changes are torch's but for it; else None."""
+    own = rules.rates[:, leaf]
+    one = float(np.abs(own).max()) or 1.0  # changes are proportional to the rate, and torch's may be 0 at a step
+    direction = _changed(rules, leaf, shifts, flags, np.full(len(own), one), rules.probe.n_steps)
     jax = rules.jax[:, leaf]
     unit = tolerance(rules, jax[:, None], jax[:, None], [leaf])[:, 0]
-    squares = np.sum((torch / unit) ** 2, 1)
-    small = squares <= 10.0**2  # next to nothing moves, at any rate
-    rates = np.where(small, 1.0, np.sum(torch * jax / unit**2, 1) / np.where(small, 1.0, squares))
-    return rates if bool((np.abs(jax - rates[:, None] * torch) <= unit).all()) else None
+    squares = np.sum(direction**2, 1)
+    still = squares <= 1e-6 * squares.max(initial=0.0)  # next to nothing moves, at any rate
+    rates = np.where(still, own, one * np.sum(direction * jax, 1) / np.where(still, 1.0, squares))
+    agreed = np.abs(jax - rates[:, None] / one * direction) <= unit
+    return rates if bool(agreed.all()) else None
 
 
 def _changed(rules: Rules, leaf: int, shifts: Array, flags: dict[str, Any], rates: Array | None, n_steps: int) -> Array:
-    """Torch's changes of a leaf with other numbers and flags, ``(n_steps, SIZE)``."""
-    adapter = adapter_named(rules.recipe.optimizer)
-    numbers = rules.numbers[leaf : leaf + 1, :n_steps].copy()
-    for i, each in enumerate(adapter.numbers):
-        numbers[..., i] = numbers[..., i] * (1 + shifts[i]) if each.option == "lr" else numbers[..., i] + shifts[i]
+    """Torch's changes of a leaf with other numbers, flags and learning rates, ``(n_steps, SIZE)``.
+
+    The shift of the learning rate is a share of it.
+    """
+    numbers, column = rules.numbers[leaf : leaf + 1, :n_steps].copy(), rules.rate_column
+    given = numbers[..., column] * (1 + shifts[column]) if rates is None else rates[None, :n_steps]
+    numbers += np.where(np.arange(len(shifts)) == column, 0.0, shifts)
+    numbers[..., column] = given
     with np.errstate(all="ignore"):
-        changed = rules.torchs([leaf], rules.probe.gradients, numbers, flags)[:, 0]
-    return changed if rates is None else changed * rates[:n_steps, None]
+        changed: Array = rules.torchs([leaf], rules.probe.gradients, numbers, flags)[:, 0]
+    return changed

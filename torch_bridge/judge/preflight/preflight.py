@@ -30,6 +30,7 @@ def preflight(
     buffers: Buffers = None,
     params: Any = None,
     order: Sequence[Array] | None = None,
+    opt_state: optax.OptState | None = None,
 ) -> Preflight:
     """Compare a port with a recorded run before a step is run: recipe, data, parameters and environment.
 
@@ -46,18 +47,19 @@ def preflight(
         buffers: how the port's model state lies to torch's buffers, see `torch_bridge.check`.
         params: the port's own first parameters; None leaves them out.
         order: the indices of each step's batch as the port draws them.
+        opt_state: the state of ``tx`` that the port begins with; None takes ``tx.init``.
 
     Returns:
         A `Preflight`. It does not judge: a port without findings may still be another function.
 
-    Exactness: numbers that differ by less than a relative 1e-4 are left to `torch_bridge.check`.
+    Exactness: numbers that differ by less than a relative 1e-3 are left to `torch_bridge.check`.
 
     Example::
 
         for finding in torch_bridge.preflight(trace, optax.sgd(0.1)).findings:
             print(finding.sentence, finding.remedy)
     """
-    sides = Sides(trace, tx, loss_fn, data, weights, buffers, params, order)
+    sides = Sides(trace, tx, loss_fn, data, weights, buffers, params, order, opt_state)
     findings: list[Finding] = []
     unread: list[str] = []
     families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (

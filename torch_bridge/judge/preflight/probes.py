@@ -23,6 +23,9 @@ from torch_bridge.translate.recipe import Recipe
 SIZE = 8
 """The number of elements by which a parameter is represented."""
 
+LEAVES = 16
+"""The number of parameters that are looked at."""
+
 PERIOD = 8
 """The number of different gradients, which repeat."""
 
@@ -55,7 +58,8 @@ class Probe:
     """The small copy of a port's parameters, and gradients for it.
 
     Attributes:
-        leaves: those that are trained.
+        leaves: those that are looked at.
+        n_trained: how many leaves are trained.
         params: float64 ``(leaves, SIZE)``, large and small by turns, since the change of a large one is rounded more;
             elements beyond a leaf's own are zero.
         gradients: float64 ``(PERIOD, leaves, SIZE)``; the first are zero, so that decay shows alone.
@@ -66,11 +70,13 @@ class Probe:
     params: Array
     gradients: Array
     n_steps: int
+    n_trained: int
 
-    def small(self, tree: Any, values: Any, untrained: Any) -> Any:
-        """Return a tree of the port's parameters with small copies in it; ``untrained`` at the other leaves."""
+    def small(self, tree: Any, values: Any) -> Any:
+        """Return a tree of the port's parameters with small copies in it."""
         leaves, structure = jax.tree.flatten(tree)
-        others: list[Any] = [untrained] * len(leaves)
+        # A leaf that is not looked at keeps its place and its axes, and has no elements.
+        others: list[Any] = [np.zeros((0,) * np.ndim(leaf), values.dtype) for leaf in leaves]
         for row, leaf in zip(values, self.leaves, strict=True):
             others[leaf.position] = row[: _size(leaf.shape)].reshape(leaf.shape)
         return jax.tree.unflatten(structure, others)
@@ -92,36 +98,70 @@ def probe_of(sides: Sides, recipe: Recipe) -> Probe:
         group = found.pop() if len(found) == 1 else None
         if group is not None and not set(pair.tensors) & set(recipe.frozen):
             leaves.append(Leaf(pair.leaf, pair.tensors, group, _small_shape(np.shape(arrays[pair.leaf]))))
+    n_trained, leaves = len(leaves), _some(leaves, sides.trace.static.get("modules", {}))
     random = np.random.default_rng(0)
     own = np.array([[i < _size(leaf.shape) for i in range(SIZE)] for leaf in leaves]).reshape(len(leaves), SIZE)
     params = random.standard_normal(own.shape) * own * np.where(np.arange(SIZE) % 2, 1e-3, 1.0)
     gradients = SMALL * random.standard_normal((PERIOD, *own.shape)) * own
     gradients[0] = 0
     n_steps = min(sides.trace.n_steps, max(2 * PERIOD, VALUES // (SIZE * max(1, len(leaves)))))
-    return Probe(tuple(leaves), params, gradients, n_steps)
+    return Probe(tuple(leaves), params, gradients, n_steps, n_trained)
 
 
-def ports_rule(probe: Probe, tx: optax.GradientTransformation, tree: Any, metrics: Array | None) -> "PortsRule":
-    """Return a port's rule on a probe, compiled: in float64, where every difference shows, if it can be run in it."""
+def ports_rule(
+    probe: Probe, tx: optax.GradientTransformation, tree: Any, metrics: Array | None, given_state: Any = None
+) -> "PortsRule":
+    """Return a port's rule on a probe, compiled: in float64, where every difference shows, if it can be run in it.
+
+    Args:
+        probe: what it is run on.
+        tx: the rule.
+        tree: the port's parameters.
+        metrics: what a rule that watches a metric is given at each step.
+        given_state: the state that the port begins with; its numbers, such as a learning rate that was set, are taken.
+    """
     rule = optax.with_extra_args_support(tx)
     structure = jax.tree.structure(tree)
 
     def run(gradients: jax.Array, values: jax.Array) -> jax.Array:
-        params = probe.small(tree, values, None)
+        params = probe.small(tree, values)
 
         def step(opt_state: Any, at: Any) -> Any:
             t, metric = at
-            gradient = probe.small(tree, gradients[t % PERIOD], None)
+            gradient = probe.small(tree, gradients[t % PERIOD])
             extra = {} if metrics is None else {"value": metric}
             updates, opt_state = rule.update(gradient, opt_state, params, **extra)
             return opt_state, probe.rows(changes(params, updates), structure)
 
         times = np.arange(probe.n_steps)
         given = np.zeros(probe.n_steps, values.dtype) if metrics is None else metrics.astype(values.dtype)
-        found: jax.Array = jax.lax.scan(step, rule.init(params), (times, given))[1]
+        found: jax.Array = jax.lax.scan(step, _with_numbers(rule.init(params), given_state), (times, given))[1]
         return found
 
     return PortsRule(jax.jit(run), probe.params)
+
+
+def _with_numbers(opt_state: Any, given: Any) -> Any:
+    """The state with the numbers of a given one, which are scalars, or the words of doubles.
+
+    Raises:
+        ValueError: the given state has counted steps: it is one in the middle of a run.
+    """
+    if given is None:
+        return opt_state
+
+    def number(mine: Any, other: Any) -> Any:
+        if np.shape(mine) != np.shape(other):
+            return mine
+        if mine.dtype == np.uint32:
+            return other
+        if np.ndim(mine) or not np.issubdtype(np.asarray(other).dtype, np.number):
+            return mine
+        if np.issubdtype(np.asarray(other).dtype, np.integer) and np.any(np.asarray(other)):
+            raise ValueError("the state that is given has counted steps, and torch's recipe is compared from its start")
+        return jax.numpy.asarray(other, mine.dtype)
+
+    return jax.tree.map(number, opt_state, given)
 
 
 class PortsRule:
@@ -183,6 +223,22 @@ def _compiled(torch_class: str, options: tuple[tuple[str, Any], ...], length: in
             return np.asarray(found)[:n]
 
     return run
+
+
+def _some(leaves: list[Leaf], modules: Mapping[str, str]) -> list[Leaf]:
+    """A few leaves of each kind, where there are many: of a group, a module's class, a name in it, a number of axes."""
+    if len(leaves) <= LEAVES:
+        return leaves
+    kinds: dict[Any, list[Leaf]] = {}
+    for leaf in leaves:
+        module, _, name = leaf.names[0].rpartition(".")
+        kinds.setdefault((leaf.group, modules.get(module), name, len(leaf.shape)), []).append(leaf)
+    chosen: list[Leaf] = []
+    for turn in (0, -1, 1):  # of each kind the first, then the last, then the second
+        for row in kinds.values():
+            if -len(row) <= turn < len(row) and row[turn] not in chosen and len(chosen) < LEAVES:
+                chosen.append(row[turn])
+    return sorted(chosen, key=lambda leaf: leaf.position)
 
 
 def _up_to(length: int, x: Array, axis: int) -> list[tuple[int, int]]:

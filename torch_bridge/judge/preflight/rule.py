@@ -21,5 +21,8 @@ def rule_findings(rules: Rules) -> Iterator[Finding]:
         explanation = fitted(rules, leaf)
         explained = [i for i in same_group if explanation.explains(rules, i)] or [leaf]
         names = [name for i in explained for name in rules.probe.leaves[i].names]
-        yield from explanation.findings(listed(names, total))
+        words = listed(names, total)
+        # Of many parameters a few of each kind are looked at.
+        others = rules.probe.n_trained > total and len(explained) < total
+        yield from explanation.findings(f"{words} and others like them" if others else words)
         waiting = [i for i in waiting if i not in explained]

@@ -28,6 +28,7 @@ class Sides:
     buffers: Buffers = None
     params: Any = None
     order: Sequence[Array] | None = None
+    opt_state: optax.OptState | None = None
 
     @cached_property
     def weights(self) -> Weights:

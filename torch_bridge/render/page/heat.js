@@ -64,7 +64,8 @@ function mapOfDrive(drive, difference) {
   const phases = drive.curves.map((curve) => curve.phase);
   const names = [...new Set(drive.cells.map((cell) => cell.name))];
   const found = new Map(drive.cells.map((cell) => [JSON.stringify([cell.phase, cell.name]), cell]));
-  const rows = names.map((name) => ({ name: name || "(the step)", cells: phases.map((phase) => {
+  const isGroup = (name) => drive.cells.every((cell) => cell.name !== name || drive.numbers.includes(cell.phase));
+  const rows = names.map((name) => ({ name: name === "" ? "(the step)" : isGroup(name) ? `group ${name}` : name, cells: phases.map((phase) => {
     const cell = found.get(JSON.stringify([phase, name]));
     if (!cell) return null;
     const since = cell.first === null ? "" : `, first at step ${cell.first}, at ${cell.steps} steps`;

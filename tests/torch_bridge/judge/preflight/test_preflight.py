@@ -100,6 +100,7 @@ SGD_FAULTS = {
     "schedule": (sgd(lambda count: 0.1 * 0.5 ** (count >= 2)), "0.1", "0.05"),
     "momentum": (sgd(momentum=0.8), "0.9", "0.8"),
     "weight decay": (sgd(weight_decay=1e-3), "0.01", "0.001"),
+    "dampening": (sgd(dampening=0.5), "0", "0.5"),
     "nesterov": (sgd(nesterov=True), "False", "True"),
     "clipping": (optax.chain(optax.clip_by_global_norm(0.37), sgd()), "no clipping", "a norm of 0.37 is left"),
     "update rule": (optax.lion(1e-3), "torch.optim.sgd.SGD", "another rule"),
@@ -131,12 +132,32 @@ ADAMW_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", ADAMW_FAULTS)
+LONG = ("betas", "epsilon")  # these are found as the weight decay is
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name in LONG else name for name in ADAMW_FAULTS]
+)
 def test_a_difference_of_a_whole_recipe_is_named(rich, name):
     tx, torch_value, jax_value = ADAMW_FAULTS[name]
     found = named(rich, tx())
     assert list(found) == [name]
     assert not torch_value or (found[name].torch, found[name].jax) == (torch_value, jax_value)
+
+
+def test_a_rate_that_is_set_in_the_given_state_counts(plain):
+    tx, start = sgd(0.05), in_phase(plain.initial, "parameter")
+    state = tx.init(start)
+    assert list(named(plain, tx, opt_state=state)) == ["learning rate"]
+    assert named(plain, tx, opt_state=funcsgd.set_learning_rate(state, 0.1)) == {}
+    counted = optax.adam(1e-3).init(start)
+    counted = (counted[0]._replace(count=jnp.array(5)), *counted[1:])
+    assert "has counted steps" in torch_bridge.preflight(plain, optax.adam(1e-3), opt_state=counted).unread[0]
+
+
+def test_stages_in_another_order_are_no_other_numbers(plain):
+    late = (funcsgd.add_momentum(0.9), funcsgd.add_weight_decay(1e-2), funcsgd.scale_by_learning_rate(0.1))
+    assert list(named(plain, optax.chain(*late))) == ["update rule"]
 
 
 def test_two_faults_and_their_parameters_are_named(plain, rich):
@@ -208,6 +229,28 @@ def test_differences_of_the_environment_are_named(plain, monkeypatch):
     sentence = "the loader has in_order=False: its batches come in the order of arrival"
     trace = dataclasses.replace(plain, static={**plain.static, "not_recorded": [sentence]})
     assert list(named(trace)) == ["in_order"]
+
+
+def test_of_many_parameters_a_few_of_each_kind_are_looked_at():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(30)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    recorder = torch_bridge.record(model, optimizer, scheduler=scheduler, twins=False)
+    for _ in range(20):
+        optimizer.zero_grad()
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    trace = recorder.trace()
+    rates = np.array([float(trace.value("learning_rate/0", t)) for t in range(20)])
+    masked = optax.add_decayed_weights(1e-2, mask=lambda p: jax.tree.map(lambda x: x.ndim == 1, p))
+    found = named(trace, optax.chain(masked, optax.sgd(lambda count: jnp.asarray(rates)[count], 0.9)))
+    assert list(found) == ["weight decay"]
+    assert found["weight decay"].sentence.startswith("torch moves 0.bias, 1.bias, 9.bias and others like them with")
+    found = named(trace, optax.sgd(0.1, 0.9))["schedule"]
+    assert "the first of 19 of 20 steps at which they differ" in found.sentence
+    assert found.sentence.startswith("The learning rate of every parameter is")
 
 
 def test_seeds_and_states_of_both_sides_are_listed(plain):
