@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from torch_bridge.judge.preflight.probes import PortsRule, Probe, ports_rule, probe_of, recorded_rule
+from torch_bridge.judge.preflight.ports_rule import PortsRule, ports_rule
+from torch_bridge.judge.preflight.probes import Probe, probe_of, recorded_rule
 from torch_bridge.judge.preflight.side import Sides
 from torch_bridge.trace.trace import Array
 from torch_bridge.translate.optimizers import adapter_named
