@@ -4,6 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 import optax
 from jax.typing import ArrayLike
 
@@ -42,9 +44,22 @@ def tabulate(schedule: Schedule | MomentumSchedule, n: int) -> optax.Schedule:
     values = schedule.table(n)
 
     def read(count: ArrayLike) -> jax.Array:
-        return jnp.asarray(values)[jnp.clip(jnp.asarray(count), 0, n - 1)]
+        return entry(values, jnp.clip(jnp.asarray(count), 0, n - 1))
 
     return read
+
+
+def entry(values: npt.NDArray[np.float64], index: ArrayLike) -> jax.Array:
+    """Return an entry of a table in JAX's default floating dtype.
+
+    The table is cast on the host: JAX keeps the conversion of a NumPy array, and a program that was traced in the
+    64-bit mode would leave float64 to one outside of it.
+
+    Args:
+        values: the table, shape ``(n,)``.
+        index: from 0 to n-1, maybe traced.
+    """
+    return jnp.asarray(np.asarray(values, jnp.result_type(float)))[index]
 
 
 def per_epoch(schedule: optax.Schedule, steps_per_epoch: ArrayLike) -> optax.Schedule:

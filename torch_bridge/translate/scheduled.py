@@ -13,6 +13,7 @@ import optax
 from funcsgd import scale_by_schedulers
 from funcsgd.arithmetic.float64_words import to_words
 from funcsgd.schedules import per_epoch
+from funcsgd.schedules.tables import entry
 from funcsgd.stages import ScaleBySchedulersState
 from torch_bridge.translate.lr_scheduler import check_owner, check_together
 from torch_bridge.translate.optimizers import Number, adapter_of, learning_rate_of
@@ -158,6 +159,6 @@ def _read(column: npt.NDArray[np.float64], done: int) -> optax.Schedule:
     values = np.concatenate([[np.nan], column, [np.nan]])
 
     def read(epoch: Any) -> jax.Array:
-        return jnp.asarray(values)[jnp.clip(jnp.asarray(epoch) - (done - 1), 0, len(values) - 1)]
+        return entry(values, jnp.clip(jnp.asarray(epoch) - (done - 1), 0, len(values) - 1))
 
     return read

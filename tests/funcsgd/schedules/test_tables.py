@@ -1,8 +1,11 @@
 """Tables against torch itself: equal in every bit, as far as torch gets, and then the same error."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcsgd.schedules import StepLR, tabulate
 from tests.support.torch_schedulers import (
     LEAVES,
     WITH_CLOSED_FORM,
@@ -106,3 +109,13 @@ def test_a_python_count_is_torchs_closed_form(name):
         for epoch in range(300):
             scheduler.last_epoch = epoch
             assert same_bits(schedule(epoch), scheduler._get_closed_form_lr()[0]), config
+
+
+def test_a_table_that_was_traced_in_the_64_bit_mode_is_float32_outside_of_it():
+    """JAX keeps the conversion of a NumPy array that is the constant of a program."""
+    learning_rate = tabulate(StepLR(0.5, step_size=2, gamma=0.5), 5)
+    assert learning_rate(jnp.int32(1)).dtype == jnp.float32
+    with jax.enable_x64(True):
+        rates = jax.jit(lambda: jax.lax.scan(lambda t, _: (t + 1, learning_rate(t)), jnp.int32(0), length=3)[1])()
+        assert rates.dtype == jnp.float64
+    assert learning_rate(jnp.int32(1)).dtype == jnp.float32
