@@ -36,12 +36,14 @@ class Fault:
     Attributes:
         port: the port that has it.
         phase: the first phase that shows it.
+        cause: the entry of `torch_bridge.judge.causes` that it is.
         step: the first step that shows it, from 0.
         verdict: ``"different"``, or ``"imprecise"`` for a fault of precision alone.
     """
 
     port: Port
     phase: str
+    cause: str
     step: int = 0
     verdict: str = "different"
 
@@ -159,19 +161,19 @@ def _average_from_start() -> optax.GradientTransformationExtraArgs:
 
 
 FAULTS: dict[str, Fault] = {
-    "epochs-swapped": Fault(Port(order=_shifted_epochs), "data"),
-    "pixels-over-255": Fault(Port(loss_fn=_divided_by_255), "forward"),
-    "sum-for-mean": Fault(Port(loss_fn=_summed), "loss"),
-    "label-smoothing": Fault(Port(loss_fn=_smoothed), "loss"),
-    "softmax-in-float16": Fault(Port(loss_fn=_softmax_in_float16), "loss", verdict="imprecise"),
-    "hidden-layer-detached": Fault(Port(loss_fn=_hidden_layer_detached), "gradient"),
-    "clip-without-epsilon": Fault(Port(rule=_clip_without_epsilon), "clip"),
-    "decay-after-momentum": Fault(Port(rule=_decay_after_momentum), "weight_decay"),
-    "damped-first-step": Fault(Port(rule=_damped_first_step), "momentum_buffer"),
-    "lr-inside-buffer": Fault(Port(rule=_lr_inside_buffer), "momentum_buffer"),
-    "schedule-late": Fault(Port(rule=_schedule_late), "learning_rate", STEPS_PER_EPOCH),
-    "nesterov": Fault(Port(rule=_nesterov), "parameter"),
-    "average-from-start": Fault(Port(rule=_average_from_start), "average"),
+    "epochs-swapped": Fault(Port(order=_shifted_epochs), "data", "batches-of-the-next-epoch"),
+    "pixels-over-255": Fault(Port(loss_fn=_divided_by_255), "forward", "inputs-scaled"),
+    "sum-for-mean": Fault(Port(loss_fn=_summed), "loss", "loss-summed"),
+    "label-smoothing": Fault(Port(loss_fn=_smoothed), "loss", "label-smoothing"),
+    "softmax-in-float16": Fault(Port(loss_fn=_softmax_in_float16), "loss", "float16-inside", verdict="imprecise"),
+    "hidden-layer-detached": Fault(Port(loss_fn=_hidden_layer_detached), "gradient", "gradient-stopped"),
+    "clip-without-epsilon": Fault(Port(rule=_clip_without_epsilon), "clip", "clip-without-epsilon"),
+    "decay-after-momentum": Fault(Port(rule=_decay_after_momentum), "weight_decay", "decay-decoupled"),
+    "damped-first-step": Fault(Port(rule=_damped_first_step), "momentum_buffer", "momentum-damped-first"),
+    "lr-inside-buffer": Fault(Port(rule=_lr_inside_buffer), "momentum_buffer", "rate-inside-buffer"),
+    "schedule-late": Fault(Port(rule=_schedule_late), "learning_rate", "schedule-late", STEPS_PER_EPOCH),
+    "nesterov": Fault(Port(rule=_nesterov), "parameter", "nesterov-extra"),
+    "average-from-start": Fault(Port(rule=_average_from_start), "average", "average-from-start"),
 }
 """Each fault by its name."""
 

@@ -69,6 +69,7 @@ def test_each_fault_is_found_at_its_step_and_phase(fault):
         assert report.line
     else:
         assert (report.difference.step, report.difference.phase) == (planted.step, planted.phase), report
+    assert [cause.name for cause in report.causes] == [planted.cause], report.tried
 
 
 @pytest.mark.thorough
