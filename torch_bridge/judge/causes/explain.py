@@ -149,6 +149,8 @@ def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
         cases = rule_cases(port, steps)
     except CannotWiden:  # the report has a note of it
         return []
+    if not cases:
+        return []
     first = min(bad)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
     found = []

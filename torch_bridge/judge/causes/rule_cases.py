@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _STEP = 1e-6  # relative change of a number, for derivatives by central differences
 _FAR = 1e-2
 CONSTANT = "constant"
+_SAME = 1e-6  # of two forms of one rule, by far more than float64 rounds
+
 _NUMBERS = ("lr", "momentum", "weight_decay", "betas[0]", "betas[1]", "eps")
 
 
@@ -64,6 +66,19 @@ class RuleCase:
         with np.errstate(all="ignore"):
             gradients = rule.clip(tree)
             return {name: rule.step(replace(x, g=gradients[name])) for name, x in leaves.items()}
+
+    @property
+    def is_by_rule(self) -> bool:
+        """True if `TORCHS` makes of torch's inputs what the recorded optimizer's own rule makes of them."""
+        try:
+            made = self.made(TORCHS)
+        except KeyError:  # an optimizer with other numbers
+            return False
+        return all(
+            phase in made[name] and norm(made[name][phase] - self.reference.ideals[phase][name].value) <= _SAME * size
+            for phase, name in self.keys
+            if (size := norm(self.reference.ideals[phase][name].value))
+        )
 
     def ideals(self, rule: Rule, moved_rule: Callable[[float], Rule] | None = None) -> Iterator[tuple[str, str, Ideal]]:
         """Yield the quantities of a rule in causal order, with their dependence on its numbers.
@@ -177,7 +192,7 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         keep=Keep("digest", norms=False),
     )  # fmt: skip
     judge = RuleJudge(trace, port.tx, weights)
-    cases: list[RuleCase] = []
+    cases: list[RuleCase] = []  # of an optimizer with another rule than is written down here, none
     for t in range(max(steps, default=-1) + 1):
         recorded, opt_state = trace.step(t), side.state[1]
         side.step({}, recorded)
@@ -186,6 +201,8 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         reference = judge.reference(t, opt_state)
         tree = tree_of(trace, t, in_phase(recorded, "gradient"), reference)
         ways = [RuleCase(t, tree, named, reference) for named in judge.evaluated(t, opt_state, recorded.get("metric"))]
+        if not ways[0].is_by_rule:
+            return []
         cases.append(max(ways, key=_agreeing))
     return cases
 
