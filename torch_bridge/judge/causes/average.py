@@ -80,11 +80,6 @@ def swapped(x: Followed, c: float) -> Array:
     return x.after if x.n == 0 else _ema(x, 1 - x.decay, x.after)
 
 
-def counted_late(x: Followed, c: float) -> Array:
-    """``a + (p - a) / (n + 2)``."""
-    return x.average + (x.after - x.average) / (x.n + 2)
-
-
 def warmed(x: Followed, c: float) -> Array:
     """``decay = min(decay, (1 + n) / (10 + n))``."""
     return x.after if x.n == 0 else _ema(x, min(x.decay, (1 + x.n) / (10 + x.n)), x.after)
@@ -104,8 +99,6 @@ ENTRIES = (
     Entry("average-copied", "average", "The average is the parameter itself.", "averages.ema(decay)", copied),
     Entry("average-swapped", "average", "The weights of average and parameter are swapped.",
           "decay * a + (1 - decay) * p", swapped),
-    Entry("average-counted-late", "average", "The equal average counts one parameter too many.",
-          "a + (p - a) / (n + 1), n from 0", counted_late),
     Entry("average-warmed", "average", "The decay is that of TensorFlow's, (1 + n) / (10 + n) at first.",
           "a constant decay", warmed),
     Entry("average-decay", "average", "The decay of the average is another number.", "averages.ema({torch})", value,
