@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch_bridge.judge.findings import FunctionFinding
+from torch_bridge.judge.layers.layer import Layer
 from torch_bridge.judge.report import Report
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.sentence import hazard_words
@@ -23,9 +24,11 @@ def page_data(report: Report) -> dict[str, Any]:
         "sentence": str(report),
         "preflight": _plain(report.preflight),
         "difference": _plain(report.difference),
-        "causes": [_plain(cause) for cause in getattr(report, "causes", ())],
-        "tried": [_plain(each) for each in getattr(report, "tried", ())],
-        "layers": [_plain(layer) for layer in getattr(report, "layers", ()) or ()][:ROWS],
+        "causes": [_plain(cause) for cause in report.causes],
+        "tried": [_plain(trial) for trial in report.tried],
+        "place": list(report.place),
+        "substitutions": report.substitutions,
+        "layers": [_layer(layer) for layer in report.layers[:ROWS]],
         "drives": [
             {
                 "name": name,
@@ -47,6 +50,20 @@ def page_data(report: Report) -> dict[str, Any]:
             for side, data in zip(
                 ("PyTorch's run", "the port", "recipe"), dataclasses.asdict(report.provenance).values(), strict=True
             )
+        },
+    }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """A row of the table of layers: distances over what rounding explains; empty where nothing was compared."""
+    shown = {"input": layer.given, "output": layer.forward, "gradient of the output": layer.backward}
+    return {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "in the port": layer.counterpart or f"none: {layer.reason}",
+        **{
+            name: "" if apart is None else f"{apart.distance:.1e}" + ("" if apart.same else " differs")
+            for name, apart in shown.items()
         },
     }
 

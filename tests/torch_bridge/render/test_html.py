@@ -3,9 +3,10 @@
 import dataclasses
 import json
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 from tests.support.reports import EVIL, hostile, long_report, report_of
+from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.layers.layer import Apart, Layer
 from torch_bridge.render.html import render_html
 from torch_bridge.render.page_data import page_data
 
@@ -60,9 +61,14 @@ def test_the_page_of_a_long_run_of_a_large_model_is_small():
     assert len(render_html(report)) < 300_000
 
 
-def test_causes_and_layers_are_shown_where_a_report_has_them():
-    cause = SimpleNamespace(name="decay-doubled", family="decay")
-    report = SimpleNamespace(**{f.name: getattr(report_of(), f.name) for f in dataclasses.fields(report_of())})
-    report.causes, report.tried, report.layers = (cause,), ("halved",), ({"name": "0"},)
+def test_causes_and_layers_are_shown():
+    cause = Cause(
+        "decay-doubled", "decay", "the weight decay is twice torch's", "weight_decay=1e-2", before=0.5, after=0.1
+    )
+    layers = (Layer("0", "Linear", "dense", forward=Apart(0.5, 1e-13)), Layer("1", "ReLU", reason="no weights"))
+    report = dataclasses.replace(report_of(), causes=(cause,), tried=(Trial("halved", 0.25),), layers=layers)
     data = page_data(report)
-    assert (data["causes"], data["tried"], data["layers"]) == ([cause], ["halved"], [{"name": "0"}])
+    assert (data["causes"][0]["fix"], data["tried"]) == ("weight_decay=1e-2", [{"name": "halved", "distance": 0.25}])
+    assert [row["output"] for row in data["layers"]] == ["5.0e-01 differs", ""]
+    assert data["layers"][1]["in the port"] == "none: no weights"
+    assert "decay-doubled" in render_html(report)

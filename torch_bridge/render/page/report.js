@@ -20,15 +20,16 @@ function causeSection(report) {
     element("h3", {}, cause.name + (cause.family ? ` (${cause.family})` : "")),
     element("p", {}, cause.sentence),
     cause.fix ? element("pre", {}, element("code", {}, cause.fix)) : null,
-    table("Evidence: the distance of both sides", ["", "distance", "explained by rounding"], [
-      { cells: ["before the repair", shown(cause.before, 3), shown(cause.limit, 2)] },
-      { cells: ["after the repair", shown(cause.after, 3), shown(cause.limit, 2)], here: true }])));
+    table("Evidence: the distance of both sides", ["", "distance", "quantities that agree"], [
+      { cells: ["before the repair", shown(cause.before, 3), ""] },
+      { cells: ["after the repair", `${shown(cause.after, 3)} of what rounding explains`, String(cause.values)], here: true }])));
   const constants = Object.entries(report.difference && !causes.length ? report.difference.constants : {}).map(([name, change]) =>
     element("p", {}, `${name} is off by ${shown(change, 3)} relative to torch's: with that change the two sides agree here.`));
+  const place = report.place.length ? [element("p", {}, `Confined to ${report.place.slice(0, 8).join(", ")}${report.place.length > 8 ? ", ..." : ""} by ${report.substitutions} substitutions of torch's values.`)] : [];
   const unknown = report.difference && !causes.length && !constants.length ? [element("p", {}, "The cause is not known.")] : [];
   const tried = report.tried.length ? [element("details", {}, element("summary", {}, `${report.tried.length} repairs were tried`),
-    element("ul", {}, report.tried.map((each) => element("li", {}, typeof each === "string" ? each : JSON.stringify(each)))))] : [];
-  return section("Cause", causes, constants, unknown, tried);
+    element("ul", {}, report.tried.map((each) => element("li", {}, `${each.name}: ${shown(each.distance, 2)} was left`))))] : [];
+  return section("Cause", causes, constants, unknown, place, tried);
 }
 
 function elementSection(report) {
