@@ -55,6 +55,10 @@ class OptimizerView:
             for name, parameter in zip(names, group["params"], strict=False):
                 yield group, name, parameter
 
+    def named(self) -> "list[tuple[str, torch.nn.Parameter]]":
+        """Return names and parameters."""
+        return [(name, parameter) for _, name, parameter in self.parameters()]
+
     def groups(self) -> list[Group]:
         """Return the names and the hyperparameters of each group."""
         return read_groups(self.optimizer, self._names, self.adapter)

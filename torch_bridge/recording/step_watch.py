@@ -69,7 +69,7 @@ class StepWatch:
         self._batches = batches
         self.buffers = StepBuffers(model)
         self._twins = (
-            TwinEvaluation(model, twins, self._named, self.buffers.values.tensors, header.note_no_twin)
+            TwinEvaluation(model, twins, self._view.named, self.buffers.values.tensors, header.note_no_twin)
             if twins is not None
             else None
         )
@@ -77,7 +77,7 @@ class StepWatch:
             layers = {"kinds": self._twins.layers.kinds, "sources": self._twins.layers.sources}
             header.data["twins"] = {"steps": [], "layers": [], "reasons": {}, **layers}
         self._passes = BackwardPasses(
-            lambda: [parameter for _, parameter in self._named()],
+            lambda: [parameter for _, parameter in self._view.named()],
             begins=self._before_backward,
             passed=self._after_backward,
             cleared=self._cleared,
@@ -195,9 +195,6 @@ class StepWatch:
         self._cleared()
         self.stop()
 
-    def _named(self) -> "list[tuple[str, torch.nn.Parameter]]":
-        return [(name, parameter) for _, name, parameter in self._view.parameters()]
-
     def _before_forward(self, args: Any, kwargs: Any) -> None:
         import torch
 
@@ -240,7 +237,7 @@ class StepWatch:
 
     def _before_backward(self) -> None:
         if self._twins is not None:
-            self._twins.before_backward([parameter for _, parameter in self._named()])
+            self._twins.before_backward([parameter for _, parameter in self._view.named()])
 
     def _after_backward(self, done: Pass) -> None:
         if self._batches is not None:
@@ -274,7 +271,7 @@ class StepWatch:
 
     def _keep_gradients(self, wanted: Callable[[str, Any], bool]) -> None:
         assert self.unclipped is not None  # called with clipped= only
-        for name, parameter in self._named():
+        for name, parameter in self._view.named():
             if wanted(name, parameter) and parameter.grad is not None:
                 self.unclipped[name] = to_numpy(dense(parameter.grad))
 
