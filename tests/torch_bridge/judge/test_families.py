@@ -1,6 +1,5 @@
 """The verdict on six families of ports: clean ones are accused of nothing, faults are found where they are."""
 
-import functools
 
 import optax
 import pytest
@@ -81,36 +80,12 @@ CONSTANTS = {
 }
 
 
-def wrong_constant(name, option, relative):
-    trace, data = recorded(FAMILIES[name], 0)
-    value = relative if option == "smoothing" else 1 + relative
-    return diagnosed(trace, data, PORTS[name](**{option: value}))
-
-
-@functools.cache
-def smallest_found(name, option):
-    """The smallest power of ten that is found when a constant is off by it, relative to itself."""
-    for exponent in range(-6, 0):
-        report = wrong_constant(name, option, 10.0**exponent)
-        if report.verdict == "different":
-            assert report.difference.step == 0
-            return exponent
-    return 0
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("option", CONSTANTS["perceptron"])
-def test_a_constant_off_by_a_millionth_is_found(option):
-    report = wrong_constant("perceptron", option, 1e-6)
-    assert (report.verdict, report.difference.step) == ("different", 0), report
-    assert report.difference.phase == "loss"
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in CONSTANTS for option in CONSTANTS[name]])
-def test_the_smallest_wrong_constant_that_is_found(name, option):
-    print(f"{name:14s} {option:10s} 1e{smallest_found(name, option)}")
-    assert smallest_found(name, option) == -6
+def test_a_constant_off_by_a_millionth_is_found(name, option):
+    trace, data = recorded(FAMILIES[name], 0)
+    report = diagnosed(trace, data, PORTS[name](**{option: 1e-6 if option == "smoothing" else 1 + 1e-6}))
+    assert (report.verdict, report.difference.step) == ("different", 0), report
 
 
 HARMLESS = ("one-pass variance", "bare softmax")  # on data near zero: see the two tests below
