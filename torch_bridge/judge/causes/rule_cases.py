@@ -75,9 +75,9 @@ class RuleCase:
         except KeyError:  # an optimizer with other numbers
             return False
         return all(
-            phase in made[name] and norm(made[name][phase] - self.reference.ideals[phase][name].value) <= _SAME * size
+            norm(made[name][phase] - self.reference.ideals[phase][name].value) <= _SAME * size
             for phase, name in self.keys
-            if (size := norm(self.reference.ideals[phase][name].value))
+            if phase in made[name] and (size := norm(self.reference.ideals[phase][name].value))
         )
 
     def ideals(self, rule: Rule, moved_rule: Callable[[float], Rule] | None = None) -> Iterator[tuple[str, str, Ideal]]:

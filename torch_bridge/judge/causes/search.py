@@ -183,18 +183,24 @@ def fitted(residual: Callable[[float], Array], starts: Sequence[float]) -> float
     for start in starts:
         c = float(start)
         r = residual(c)
+
+        def at(c: float, shape: tuple[int, ...] = r.shape) -> Array:
+            """The residual; infinite where the constant leaves other quantities unknown than at the start."""
+            found = residual(c)
+            return found if found.shape == shape else np.full(shape, np.inf)
+
         for _ in range(_ROUNDS):
             size = norm(r)
             if size < best[0]:
                 best = size, c
             h = _STEP * abs(c) if c else _STEP**2
-            d = (residual(c + h) - r) / h
+            d = (at(c + h) - r) / h
             slope = float(np.sum(d * d))
             if not 0 < slope < np.inf:
                 break
             step = float(np.sum(d * r)) / slope
             for _ in range(_HALVINGS):  # a step that goes too far is shortened
-                r = residual(c - step)
+                r = at(c - step)
                 if norm(r) < size:
                     break
                 step /= 4

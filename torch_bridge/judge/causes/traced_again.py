@@ -76,7 +76,7 @@ def _error(case: LossCase, programs: Programs) -> float:
         stack.enter_context(jax.default_matmul_precision(_KEY))
         closed, shape = jax.make_jaxpr(_fresh(programs.function), return_shape=True)(*case.args)
     results = jax.jit(jax.extend.core.jaxpr_as_fun(closed))(*jax.tree.leaves(case.args))
-    loss, gradient = jax.tree.unflatten(jax.tree.structure(shape), jax.device_get(results))
+    loss, gradient, _ = jax.tree.unflatten(jax.tree.structure(shape), jax.device_get(results))
     gradients = case.weights.to_torch(gradient)
     torchs = {key.partition("/")[2]: value for key, value in case.reference.items() if key.startswith("gradient/")}
     gaps = [norm(np.asarray(gradients[name], np.float64) - value) for name, value in torchs.items()]
