@@ -24,6 +24,7 @@ from funcsgd.arithmetic import (
     rounded,
 )
 from funcsgd.arithmetic.marks import INTERLEAVES
+from tests.support.sampling import one_in
 from tests.support.torch_runs import bits, differing_bits, random_run, subnormals_flushed
 
 ALPHAS = (0.9, -0.0137, 1.0, -1.0, 3e7, 1 - 0.1)
@@ -155,7 +156,7 @@ def f32(x):
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["marked", "exact"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", one_in(2, ["float32", "float64"]))
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_torchs_operations_in_both_arithmetics(name, dtype, exact):
     ours, theirs = OPERATIONS[name]

@@ -15,6 +15,7 @@ from jax import export
 
 import funcsgd
 from funcsgd.curvature import observe_quadratic_step, scale_by_quadratic_linesearch
+from tests.support.sampling import one_in
 from tests.support.torch_networks import JAX, SHAPES, convolutional, double_backward, drawn, mlp
 
 
@@ -46,7 +47,7 @@ def test_one_step_by_hand():
     assert [bool(flag) for flag in info[8:]] == [False] * 4 + [True]
 
 
-@pytest.mark.parametrize("network", SHAPES, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", one_in(2, SHAPES), ids=lambda network: network.__name__)
 def test_alpha_of_torch_double_backward_in_float64(network, x64):
     tx = scale_by_quadratic_linesearch()
 

@@ -98,7 +98,7 @@ def without_tail(leaves, width):
     return [leaf[:, : leaf.shape[1] // width * width] for leaf in flat]
 
 
-@pytest.mark.parametrize("flags", one_in(2, ALL_FLAGS), ids=name_of)
+@pytest.mark.parametrize("flags", one_in(3, ALL_FLAGS), ids=name_of)
 def test_parity_in_scan(flags):
     assert_parity("float32", "scan", flags)
 

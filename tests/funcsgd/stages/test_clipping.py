@@ -63,7 +63,7 @@ def test_equal_to_torch_over_a_thousand_steps(x64, dtype, norm_type):
         assert differing([g[t] for g in clipped], theirs) == 0
 
 
-@pytest.mark.parametrize("max_norm", [1.0, 0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("max_norm", one_in(2, [1.0, 0.0, -1.0, float("inf"), float("nan")]))
 @pytest.mark.parametrize("value", [2.0, 0.0, 1e-30, float("inf"), float("-inf"), float("nan")])
 def test_extremes(max_norm, value):
     grads = [np.array([value, -1.0, 0.0, 2.0, 1.0], "float32"), np.ones(3, "float32")]

@@ -8,6 +8,7 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
+from tests.support.sampling import one_in
 from torch_bridge.cli import app
 from torch_bridge.demo import FAULTS, golden, recipe, run
 from torch_bridge.demo.show import render_demo
@@ -41,7 +42,7 @@ def test_the_golden_trace_can_be_restored(shipped):
     assert restored.n_steps == recipe.N_STEPS
 
 
-@pytest.mark.parametrize("live", [True, False], ids=["live", "golden"])
+@pytest.mark.parametrize("live", one_in(2, [True, False]))
 def test_the_port_agrees_with_torch(live):
     result = run(live=live)
     assert result.ok
@@ -80,6 +81,7 @@ def test_the_exit_status_of_a_port_that_is_the_same(tmp_path):
     assert json.loads(report.read_text())["report"]["verdict"] == "same function"
 
 
+@pytest.mark.thorough
 def test_the_exit_status_of_a_port_with_a_fault(tmp_path):
     report = tmp_path / "r.json"
     bad = CliRunner().invoke(app, ["demo", "--report", str(report), "--fault", "schedule-late"])

@@ -1,6 +1,5 @@
 """The verdict on six families of ports: clean ones are accused of nothing, faults are found where they are."""
 
-
 import optax
 import pytest
 import torch
@@ -52,7 +51,8 @@ def test_models_in_bfloat16_are_not_accused(name):
         clean(name, seed, "bfloat16")
 
 
-@pytest.mark.parametrize("name", ["nnx perceptron", *(pytest.param(n, marks=pytest.mark.thorough) for n in FLAX_FORMS)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", FLAX_FORMS)
 def test_flax_ports_are_not_accused_and_their_faults_are_found(name):
     family, make = FLAX_FORMS[name]
     trace, data = recorded(FAMILIES[family], 0)

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from html.parser import HTMLParser
 
+import pytest
+
 from tests.support.reports import EVIL, hostile, long_report, report_of
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.layers.layer import Apart, Layer
@@ -54,6 +56,7 @@ def test_a_place_in_the_template_cannot_be_named():
     assert Page(render_html(report)).tags == Page(render_html(report_of())).tags
 
 
+@pytest.mark.thorough
 def test_the_page_of_a_long_run_of_a_large_model_is_small():
     report = long_report(report_of(decay=2e-2), 100_000, 500)
     data = page_data(report)

@@ -51,6 +51,7 @@ for _ in range(int(sys.argv[1])):
 """
 
 
+@pytest.mark.thorough
 def test_a_recorded_script_is_killed(tmp_path):
     from torch_bridge.judge.compare import compare
     from torch_bridge.recording.script import record_script

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import (
 import funcsgd
 import torch_bridge
 from funcsgd import schedules
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, make
 from torch_bridge.translate.swa_utils import average_to_torch
 
@@ -52,7 +53,7 @@ def run(options, steps, recorded=False, average_from=0):
 
 
 @pytest.mark.parametrize("name", AVERAGES)
-@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("before", one_in(2, [3, 0]))
 def test_goes_on_where_torch_stood(name, before):
     model, optimizer, scheduler, average, _ = run(AVERAGES[name], before)
     tx, params, state = torch_bridge.from_torch(

@@ -171,7 +171,7 @@ EXAMPLES = {"deadline": None, "suppress_health_check": [HealthCheck.function_sco
 
 
 @given(recipes())
-@settings(max_examples=12, **EXAMPLES)
+@settings(max_examples=8, **EXAMPLES)
 def test_a_recipe_that_moved_ends_as_the_one_that_stayed(drawn):
     assert_moved_as_stayed(drawn)
 
