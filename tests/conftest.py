@@ -8,7 +8,7 @@ import pytest
 
 # Thousands of modules and tests live to the end: a full collection among them takes a second, and JAX's tracing would
 # set off hundreds. They are left out, and the collector looks for garbage less often.
-gc.set_threshold(50_000, 20, 100)
+gc.set_threshold(50_000, 20, 20)
 
 collect_ignore_glob = ["support/scripts/*"]  # to import one is to run it
 pytest_plugins = ["pytester"]  # of pytest itself, for the plugin's tests

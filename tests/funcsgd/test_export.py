@@ -7,6 +7,7 @@ import pytest
 from jax import export
 
 import funcsgd
+from tests.support.sampling import one_in
 from tests.support.torch_runs import differing_bits
 
 RULES = {
@@ -44,7 +45,7 @@ def test_two_exported_steps_by_hand():
     assert p.tolist() == [4.5]
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", one_in(2, [jnp.float32, jnp.bfloat16]))
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_exports(rule, dtype):
     tx, p = RULES[rule], jnp.arange(1, 68, dtype=dtype) / 7

@@ -99,7 +99,6 @@ def step_of(tx, loss_fn):
 QUICK = [
     ("transposed weights", "clip, schedule, EMA"),
     ("convolution", "plain"),
-    ("batch of one", "clip, schedule, EMA"),
 ]
 STEPS = [
     pytest.param(network, rule, marks=() if (network, rule) in QUICK else pytest.mark.thorough)

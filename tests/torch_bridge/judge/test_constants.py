@@ -107,7 +107,7 @@ WRONG = [("eps", 1e-3), ("eps", -1e-1), ("temperature", 1e-6), ("temperature", -
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("eps", 1e-6),
+        pytest.param("eps", 1e-6, marks=LONG),
         *(pytest.param(*x, marks=LONG) for x in WRONG),
     ],
 )

@@ -18,6 +18,7 @@ import torch_bridge
 from tests.support.ports import layers
 from tests.support.ports.common import parameters, to_jax
 from tests.support.ports.families import FAMILIES
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.hazards import Hazards
 from torch_bridge.render.json import write_json
@@ -146,7 +147,7 @@ def start_of(name):
     return parameters(script.model), tuple(to_jax(x) for x in next(script.batches()))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", one_in(3, FAMILIES))
 def test_families_of_ports(name):
     assert Hazards(FAMILIES[name].port())([start_of(name)]) == ()
     hazards = Hazards(FAMILIES[name].port(bare_softmax=True, one_pass=True))([start_of(name)])

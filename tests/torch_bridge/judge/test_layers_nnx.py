@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, recorded
 from tests.torch_bridge.judge import layer_ports_nnx
 from tests.torch_bridge.judge.layer_faults import FOUND, begins, port
@@ -26,7 +27,7 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("name", ["convolutions", "transformer", pytest.param("recurrent", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", one_in(3, ["convolutions", "transformer", "recurrent"]))
 def test_each_fault_begins_in_its_layer_and_none_in_a_correct_port(name):
     functions, found = port(layer_ports_nnx, name).compared()
     assert all(finding.same for finding in functions)

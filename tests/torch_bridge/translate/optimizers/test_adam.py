@@ -81,7 +81,7 @@ def test_the_trace_names_torchs_square_root(kind):
     assert bool(root["digest"]) == (root["name"] != "correct")
 
 
-@every_kind
+@pytest.mark.parametrize("kind", one_in(2, KINDS))
 @pytest.mark.parametrize("betas", one_in(2, [{}, {"b1": 0.8, "b2": 0.95}]), ids=["default", "others"])
 def test_plain_optax_is_the_same_function(kind, betas):
     options = {"betas": tuple(betas.values())} if betas else {}
@@ -106,7 +106,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("label", one_in(2, WRONG))
+@pytest.mark.thorough
+@pytest.mark.parametrize("label", WRONG)
 def test_a_wrong_number_is_named(label):
     options, change = WRONG[label]
     report = torch_bridge.check(run_of("adam", steps=3), nearest("adam", **options))
