@@ -1,5 +1,7 @@
 """A report in the terminal."""
 
+import re
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +26,8 @@ STYLES: dict[Verdict, str] = {
 
 def render_report(report: Report) -> RenderableType:
     """Return the verdict's sentence, the preflight, the findings by phase, hazards, the drives, and the notes."""
-    parts: list[RenderableType] = [Text.assemble((report.verdict, STYLES[report.verdict]), "  ", sentence(report))]
+    verdict, mark, rest = re.split("([,:])", sentence(report), maxsplit=1)
+    parts: list[RenderableType] = [Text.assemble((verdict, STYLES[report.verdict]), mark, rest)]
     if report.preflight.findings:
         parts += ["", *_preflight(report.preflight)]
     if report.functions or report.rules:
