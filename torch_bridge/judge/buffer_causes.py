@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 
+from torch_bridge.judge.causes.statistics import BIASED, NOT_COUNTED, NOT_UPDATED, OTHER_MOMENTUM, REVERSED
 from torch_bridge.judge.findings import HELD, FunctionFinding, norm
 from torch_bridge.trace.trace import Array, Step
-
-BufferCause: TypeAlias = Literal["", "not updated", "not counted", "biased variance", "momentum reversed"]
-"""What explains a buffer in which the port differs; empty where nothing here does."""
 
 _WHOLE = 1e-6  # a number of values is found as 1 / (1 - ratio), from a ratio that is exact to float64's rounding
 
@@ -34,8 +31,8 @@ class Statistic:
     limit: float
 
 
-def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[BufferCause, Mapping[str, float]]:
-    """Return the mistake that turns torch's value into the port's, and the momentum's relative error if it is that.
+def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[str, Mapping[str, float]]:
+    """Return the entry that turns torch's value into the port's, and the momentum's relative error if it is that.
 
     A running statistic is ``(1 - momentum) * before + momentum * new``. With the new value worked out from torch's:
     the port's ratio of what was added shows a variance that was divided by n; another momentum fits all channels.
@@ -45,9 +42,9 @@ def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[BufferCa
         momentum: torch's, of the layer; None where it has none.
     """
     before, torch, jax = (np.asarray(x, np.float64) for x in (statistic.before, statistic.torch, statistic.jax))
-    layer, _, role = statistic.name.rpartition(".")
+    role = statistic.name.rpartition(".")[2]
     if norm(jax - before) <= statistic.limit:
-        return ("not counted" if role == "num_batches_tracked" else "not updated"), {}
+        return (NOT_COUNTED if role == "num_batches_tracked" else NOT_UPDATED).name, {}
     if not momentum or role not in ("running_mean", "running_var"):
         return "", {}
     new = (torch - (1 - momentum) * before) / momentum
@@ -56,13 +53,13 @@ def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[BufferCa
         ratio = _ratio(jax - (1 - momentum) * before, momentum * new)
         n = 1 / (1 - ratio) if ratio < 1 else 0.0
         whole = n > 1.5 and abs(n - round(n)) <= max(_WHOLE * n, n**2 * spare / (norm(momentum * new) or 1.0))
-        if whole and norm(jax - (1 - momentum) * before - (1 - 1 / round(n)) * momentum * new) <= spare:
-            return "biased variance", {}
-    if norm(jax - momentum * before - (1 - momentum) * new) <= spare:
-        return "momentum reversed", {}
+        if whole and norm(jax - BIASED.repair(before, new, momentum, round(n))) <= spare:
+            return BIASED.name, {}
+    if norm(jax - REVERSED.repair(before, new, momentum, 0.0)) <= spare:
+        return REVERSED.name, {}
     theirs = _ratio(jax - before, new - before)
-    if norm(jax - before - theirs * (new - before)) <= spare:
-        return "", {f"the momentum of {layer}" if layer else "the momentum": theirs / momentum - 1}
+    if norm(jax - OTHER_MOMENTUM.repair(before, new, momentum, theirs)) <= spare:
+        return OTHER_MOMENTUM.name, {"momentum": theirs / momentum - 1}
     return "", {}
 
 

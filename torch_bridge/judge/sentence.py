@@ -36,16 +36,6 @@ def _hazards(report: "Report") -> str:
     return f"; hazard: {hazard_words(report.hazards[0])}{more}"
 
 
-_CAUSES = {
-    "biased variance": "the running variance is made of biased variances, divided by n, where torch divides by n - 1, "
-    "as in flax's BatchNorm; it acts at evaluation alone",
-    "momentum reversed": "the momentum is reversed: torch's is the share of the new value, flax's that of the old one; "
-    "it acts at evaluation alone",
-    "not updated": "the buffer is not updated",
-    "not counted": "batches are not counted",
-}
-
-
 def _verdict(report: "Report") -> str:
     if report.verdict == "bitwise":
         return f"identical in every bit, {report.n_steps} steps"
@@ -82,8 +72,6 @@ def _cause(report: "Report") -> str:
     if report.causes:
         return "; and ".join(cause.sentence[0].lower() + cause.sentence[1:].rstrip(".") for cause in report.causes)
     assert report.difference is not None
-    if report.difference.cause:
-        return _CAUSES[report.difference.cause]
     constants = report.difference.constants
     if len(constants) != 1:
         return "unknown"

@@ -33,10 +33,10 @@ def render_report(report: Report) -> RenderableType:
     if report.functions or report.rules:
         parts += ["", _questions(report)]
     if report.hazards:
-        parts += ["", *(f"hazard: {hazard_words(hazard)}" for hazard in report.hazards)]
+        parts += ["", *(Text(f"hazard: {hazard_words(hazard)}") for hazard in report.hazards)]
     for comparison in report.drives.values():
         parts += ["", render_comparison(comparison)]
-    return Group(*parts, *report.notes)
+    return Group(*parts, *map(Text, report.notes))
 
 
 def render_preflight(preflight: Preflight) -> RenderableType:

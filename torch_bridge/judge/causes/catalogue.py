@@ -3,10 +3,22 @@
 import difflib
 from collections.abc import Mapping
 
-from torch_bridge.judge.causes import average, batch, clip, decay, function, moments, momentum, order, outcome, schedule
+from torch_bridge.judge.causes import (
+    average,
+    batch,
+    clip,
+    decay,
+    function,
+    moments,
+    momentum,
+    order,
+    outcome,
+    schedule,
+    statistics,
+)
 from torch_bridge.judge.causes.entry import Entry
 
-FAMILIES = (order, batch, function, outcome, clip, decay, momentum, moments, schedule, average)
+FAMILIES = (order, batch, function, outcome, statistics, clip, decay, momentum, moments, schedule, average)
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}

@@ -8,6 +8,7 @@ import numpy as np
 
 from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
+from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
@@ -49,7 +50,8 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
     if report.verdict not in ("different", "imprecise"):
         return report
     with np.errstate(all="ignore"):  # what is tried may be nonsense
-        parts = [*_of_order(report, port), *_of_loss(report, port, twins), *_of_rule(report, port)]
+        of_function = [*_of_loss(report, port, twins), *_of_statistics(report, port)]
+        parts = [*_of_order(report, port), *of_function, *_of_rule(report, port)]
         place, substitutions = place_of(report, port, twins)
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
@@ -101,10 +103,11 @@ def _share_of_others(left: Sequence[Array], right: Sequence[Array]) -> float:
 
 def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> list[Explanation]:
     """Loss and gradients, from torch's parameters and batch; how precisely they are computed, if they agree."""
-    bad = {f.step: f.distance for f in reversed(report.functions) if not f.same}
+    off = [f for f in report.functions if not f.same and f.phase != "buffer"]
+    bad = {f.step: f.distance for f in reversed(off)}
     if twins is None or not (bad or report.imprecision):
         return []
-    first = next((f for f in report.functions if not f.same), None)
+    first = next(iter(off), None)
     if first is not None and len(first.constants) == 1:
         return [_of_constant(first, tuple(bad))]
     programs = port.programs()
@@ -122,6 +125,26 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
         return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
     except CannotWiden:  # the report has a note of it
         return []
+
+
+def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
+    """Running statistics: the mistakes that turn torch's into the port's, see `torch_bridge.judge.buffer_causes`."""
+    found: dict[str, list[FunctionFinding]] = {}
+    for f in report.functions:
+        if f.phase == "buffer" and not f.same and f.cause:
+            found.setdefault(f.cause, []).append(f)
+    causes = []
+    for name, findings in found.items():
+        entry, first = entry_named(name), findings[0]
+        torchs = port.trace.static.get("momenta", {}).get(first.name.rpartition(".")[0])
+        change = first.constants.get("momentum")
+        own = torchs * (1 + change) if torchs is not None and change is not None else None
+        sentence, fix = entry.worded(own, torchs)
+        constants = {} if own is None else {"momentum": own, "torch": torchs}
+        steps = tuple(dict.fromkeys(f.step for f in findings))
+        before = max(f.distance for f in findings)
+        causes.append(Cause(name, entry.family, sentence, fix, constants, steps, before, 1.0, len(findings)))
+    return [Explanation(tuple(causes))] if causes else []
 
 
 def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanation:
