@@ -14,6 +14,8 @@ from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.sentence import sentence
 from torch_bridge.render.json import write_json
 
+pytestmark = pytest.mark.usefixtures("verdict_alone")
+
 SGD = funcsgd.sgd(0.1, momentum=0.9, weight_decay=1e-2)
 
 

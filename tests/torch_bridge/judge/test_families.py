@@ -10,6 +10,8 @@ from tests.support.ports.flax_forms import FLAX_FORMS
 from tests.support.ports.runs import COMPUTE, diagnosed, kept, recorded
 from tests.support.sampling import one_in
 
+pytestmark = pytest.mark.usefixtures("verdict_alone")
+
 PORTS = {name: kept(family.port) for name, family in FAMILIES.items()}
 
 

@@ -24,6 +24,8 @@ from torch_bridge.judge.hazards import Hazards
 from torch_bridge.render.json import write_json
 from torch_bridge.render.text import render_report
 
+pytestmark = pytest.mark.usefixtures("verdict_alone")
+
 SOFTMAX, LOGARITHM, VARIANCE = (
     "softmax without its maximum",
     "logarithm of a probability",

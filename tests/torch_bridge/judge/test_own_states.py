@@ -11,6 +11,8 @@ import torch
 import torch_bridge
 from tests.support.sampling import one_in
 
+pytestmark = pytest.mark.usefixtures("verdict_alone")
+
 
 class Own(NamedTuple):
     """Adam's state under a porter's own names."""

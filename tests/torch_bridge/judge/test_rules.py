@@ -13,6 +13,8 @@ from tests.support.ports.rules import RECIPES
 from tests.support.sampling import one_in
 from tests.support.small_run import recorded
 
+pytestmark = pytest.mark.usefixtures("verdict_alone")
+
 CORRECT = ["momentum, decay", "nesterov, decay", "clip, momentum, decay", "cosine schedule", "warm-up"]
 
 
