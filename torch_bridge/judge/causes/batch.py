@@ -23,14 +23,14 @@ class Batch:
 
 
 def _x(batch: Batch, of: Callable[[Array], Array]) -> Batch | None:
-    if not np.issubdtype(batch.x.dtype, np.floating):
+    if not np.issubdtype(batch.x.dtype, np.floating) or batch.x.ndim == 0:
         return None
     made = of(batch.x)
     return replace(batch, x=made.astype(batch.x.dtype)) if made.shape == batch.x.shape else None
 
 
 def _y(batch: Batch, of: Callable[[Array], Array]) -> Batch | None:
-    if batch.y is None:
+    if batch.y is None or batch.y.ndim == 0:
         return None
     made = of(batch.y)
     return replace(batch, y=made.astype(batch.y.dtype)) if made.shape == batch.y.shape else None

@@ -1,6 +1,6 @@
 """From a report that something differs to its causes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,20 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
     """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
     if report.verdict not in ("different", "imprecise"):
         return report
+    parts: list[Explanation] = []
+    questions: dict[str, Callable[[], list[Explanation]]] = {
+        "the order of batches": lambda: _of_order(report, port),
+        "loss and gradients": lambda: _of_loss(report, port, twins),
+        "running statistics": lambda: _of_statistics(report, port),
+        "the update rule": lambda: _of_rule(report, port),
+    }
     with np.errstate(all="ignore"):  # what is tried may be nonsense
-        of_function = [*_of_loss(report, port, twins), *_of_statistics(report, port)]
-        parts = [*_of_order(report, port), *of_function, *_of_rule(report, port)]
+        for name, explanations in questions.items():
+            try:
+                parts += explanations()
+            except Exception as error:  # the port's own functions run here, on other batches; the verdict stands
+                note = f"The cause could not be sought in {name}: {type(error).__name__}: {error}"
+                report = replace(report, notes=(*report.notes, note))
         place, substitutions = place_of(report, port, twins)
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
