@@ -159,5 +159,5 @@ def _text(report: Report) -> str:
     """The report as plain text that is as wide as it needs to be."""
     out = io.StringIO()
     Console(file=out, color_system=None, width=1000, highlight=False).print(render_report(report), soft_wrap=True)
-    text = out.getvalue().rstrip().removeprefix(report.verdict).lstrip()  # the sentence, which pytest's summary repeats
+    text = out.getvalue().strip()  # the sentence first, which pytest's summary repeats
     return "\n".join(line.rstrip() for line in text.splitlines())

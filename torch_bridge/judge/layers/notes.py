@@ -16,7 +16,7 @@ def unmatched_note(layers: Sequence[Layer]) -> list[str]:
     if not reasons:
         return []
     if set(reasons) == {_NOT_NAMED}:
-        names = [layer.name for layer in layers if layer.reason == _NOT_NAMED]
+        names = [layer.name or "the model itself" for layer in layers if layer.reason == _NOT_NAMED]
         return [f"Layers that the port does not name: {', '.join(names)}."]
     groups = (f"{', '.join(names)}, {reason}" for reason, names in reasons.items())
     return [f"Layers without a counterpart in the port: {'; '.join(groups)}."]
