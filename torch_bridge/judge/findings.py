@@ -42,7 +42,7 @@ class FunctionFinding:
         candidate: JAX's value there.
         constants: relative errors of the port's constants, ``"VALUE at LINE"``, that explain the difference, if any do.
         held: the difference is explained by constants that are torch's in float32.
-        cause: of a buffer, the usual mistake that explains the difference, see `torch_bridge.judge.buffer_causes`.
+        cause: of a buffer, the entry of `torch_bridge.judge.causes.statistics` that explains the difference.
     """
 
     step: int

@@ -250,7 +250,7 @@ def _furthest(recorded: Step, values: Step, phases: Sequence[str]) -> float:
             continue
         reference = recorded[key]
         stride = 1 + reference.size // SAMPLE
-        some, other = (np.asarray(x).flat[::stride] for x in (reference, value))
+        some, other = (np.asarray(x).reshape(-1)[::stride] for x in (reference, value))
         if not same_bits(some, other) or (stride > 1 and not same_bits(reference, value)):
             off = max(off, distance(some, other) / (norm(some) or 1.0), 1e-300)
     return off

@@ -54,7 +54,6 @@ class Difference:
         limit: the distance that rounding explains.
         constants: relative errors of hyperparameters, or of constants of the loss function, ``"VALUE at LINE"``, that
             explain the difference, if any do.
-        cause: of a buffer, the usual mistake that explains the difference, see `torch_bridge.judge.buffer_causes`.
     """
 
     step: int
@@ -66,7 +65,6 @@ class Difference:
     distance: float
     limit: float
     constants: Mapping[str, float] = field(default_factory=dict)
-    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -257,16 +255,10 @@ def first_difference(
     phases: Sequence[str],
 ) -> Difference | None:
     """Return the earliest difference: by step, by causal order of the phases, one with a known cause, then as found."""
+    findings: list[FunctionFinding | RuleFinding] = [*functions, *rules]
     found = [
-        Difference(
-            f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants, f.cause
-        )
-        for f in functions
-        if not f.same
-    ]
-    found += [
         Difference(f.step, f.phase, f.name, f.index, f.reference, f.candidate, f.distance, f.limit, f.constants)
-        for f in rules
+        for f in findings
         if not f.same
     ]
     return min([*others, *found], key=lambda d: (d.step, phases.index(d.phase), not d.constants), default=None)

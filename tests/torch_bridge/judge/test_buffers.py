@@ -127,7 +127,6 @@ def test_a_port_that_is_wrong_at_evaluation_alone_is_found(trace, cause):
     report = checked(trace, **fault)
     difference = report.difference
     assert (report.verdict, difference.step, difference.phase, difference.name) == ("different", 0, "buffer", name)
-    assert difference.cause == cause
     assert cause in [each.name for each in report.causes]
     assert words in str(report)
     assert f"in buffer {name}" in str(report)
@@ -138,7 +137,7 @@ def test_without_twins_a_fault_larger_than_torchs_rounding_is_found(trace):
     bare = replace(trace, twins={})
     assert checked(bare).verdict == "same function"
     report = checked(bare, biased=True)
-    assert (report.verdict, report.difference.cause) == ("different", "variance-biased")
+    assert (report.verdict, [cause.name for cause in report.causes]) == ("different", ["variance-biased"])
 
 
 @pytest.mark.thorough
@@ -186,7 +185,7 @@ def test_a_step_function_reports_its_buffers(trace):
 @pytest.mark.thorough
 def test_faults_of_a_step_function_and_a_state_that_cannot_be_read(trace):
     report = stepped(trace, biased=True)
-    assert (report.difference.phase, report.difference.cause) == ("buffer", "variance-biased"), report
+    assert (report.difference.phase, report.causes[0].name) == ("buffer", "variance-biased"), report
     report = stepped(trace, hide=True)
     assert report.verdict == "same function", report
     assert {f.step for f in report.functions if f.phase == "buffer"} == {0}
@@ -231,7 +230,7 @@ def test_flaxs_batch_norm_keeps_the_biased_variance(trace):
     assert "Buffers that were not compared: 1.num_batches_tracked, 4.num_batches_tracked." in report.notes
     report = torch_bridge.check(trace, RULE, **flax_port(trace, unbiased=False))
     assert (report.difference.phase, report.difference.name) == ("buffer", "1.running_var"), report
-    assert report.difference.cause == "variance-biased"
+    assert report.causes[0].name == "variance-biased"
 
 
 @pytest.mark.parametrize(

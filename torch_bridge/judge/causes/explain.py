@@ -63,7 +63,12 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
             except Exception as error:  # the port's own functions run here, on other batches; the verdict stands
                 note = f"The cause could not be sought in {name}: {type(error).__name__}: {error}"
                 report = replace(report, notes=(*report.notes, note))
-        place, substitutions = place_of(report, port, twins)
+        try:
+            place, substitutions = place_of(report, port, twins)
+        except Exception as error:  # likewise
+            place, substitutions = (), 0
+            note = f"The place could not be confined: {type(error).__name__}: {error}"
+            report = replace(report, notes=(*report.notes, note))
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
     return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)

@@ -59,7 +59,7 @@ def preflight(
         for finding in torch_bridge.preflight(trace, optax.sgd(0.1)).findings:
             print(finding.sentence, finding.remedy)
     """
-    sides = Sides(trace, tx, loss_fn, data, weights, buffers, params, order, opt_state)
+    sides = Sides(trace, tx, loss_fn, data, weights, buffers, opt_state, order=order, params=params)
     findings: list[Finding] = []
     unread: list[str] = []
     families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (
