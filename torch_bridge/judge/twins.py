@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from torch_bridge.judge.buffer_causes import with_cause
@@ -26,16 +25,13 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.layers.findings import LayerFindings, layer_findings
 from torch_bridge.judge.layers.port_layers import PortLayers
 from torch_bridge.judge.movable import Movable
+from torch_bridge.judge.nudges import NUDGE, jumps
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.twin_case import TwinCase, case_of
 from torch_bridge.judge.widening import Reading, Widened, beside
 from torch_bridge.replaying.layout import Layout
 from torch_bridge.trace.phases import name_of, phase_of
 from torch_bridge.trace.trace import Array, Step, Trace, in_phase
-
-_JUMP = 1e-6  # a result that moves by more than this share of its size under a nudge of NUDGE is discontinuous there
-_NUDGE = 1e-10
-_NUDGES = 8
 
 
 @dataclass(frozen=True)
@@ -216,25 +212,22 @@ class TwinJudge:
             mine = self._named(case.wide[reading], case.reference, side=1)
             pairs = [(key, np.asarray(case.reference[key], np.float64), mine[key]) for key in _in_order(mine)]
             off = [key for key, reference, value in pairs if not norm(reference - value) <= case.limits[key]]
-            jumps = self._jumps(case, mine, reading) if off and nudge else {}
+            jumping = self._jumps(case, mine, reading) if off and nudge else {}
             findings += [
-                function_finding(case.step, key, reference, value, case.limits[key], jumps.get(key))
+                function_finding(case.step, key, reference, value, case.limits[key], jumping.get(key))
                 for key, reference, value in pairs
             ]
         return findings
 
     def _jumps(self, case: TwinCase, at: Step, reading: Reading) -> dict[str, Array]:
-        """For each quantity, by how much each element jumps when the input is nudged; 0 where it moves smoothly."""
-        rng = np.random.default_rng(0)
-        size = _NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
-        spread = {key: np.zeros(np.shape(value)) for key, value in at.items()}
-        for direction in (-1, 1, *[0] * _NUDGES):  # biases alone, all one way, all the other way; everything at random
-            nudged = jax.tree.map(lambda x, d=direction: _nudged(x, size, d, rng), (case.params, case.batch))
+        """For each quantity, by how much each element jumps when the inputs are nudged."""
+
+        def evaluate(nudged: Any) -> Step:
             result = self._programs.wide[reading](case.params, case.batch, at=nudged)
-            values = self._named(result, case.reference, side=1)
-            spread = {key: np.maximum(row, np.abs(values[key] - at[key])) for key, row in spread.items()}
-        smooth = {key: size / _NUDGE * _JUMP * np.abs(value).max(initial=0.0) for key, value in at.items()}
-        return {key: np.where(row > smooth[key], row, 0.0) for key, row in spread.items()}
+            return self._named(result, case.reference, side=1)
+
+        size = NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
+        return jumps(evaluate, (case.params, case.batch), at, size)
 
     def _precisions(self, case: TwinCase) -> tuple[list[PrecisionFinding], int]:
         """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
@@ -294,17 +287,3 @@ def in_layout_of(array: Array, shape: tuple[int, ...]) -> Array | None:
 def _in_order(values: Mapping[str, Any]) -> Iterator[str]:
     order = {"forward": 0, "loss": 1, "gradient": 2, "buffer": 3}
     return iter(sorted(values, key=lambda key: order[phase_of(key)]))  # stable: layers and parameters as recorded
-
-
-def _nudged(x: Any, nudge: float, direction: int, rng: np.random.Generator) -> Any:
-    """Floating numbers moved by a tiny share of their typical size, in float64, all one way or at random; others as
-    they are.
-    """
-    array = np.asarray(x)
-    if not jax.numpy.issubdtype(array.dtype, np.floating):
-        return x
-    wide = array.astype(np.float64)
-    if direction and wide.ndim > 1:
-        return wide
-    size = np.sqrt(np.mean(wide**2)) if wide.size else 1.0
-    return wide + nudge * (size or 1.0) * (direction or rng.standard_normal(wide.shape))
