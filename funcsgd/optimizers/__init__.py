@@ -1,5 +1,12 @@
-"""torch's optimizers, a file for each, under torch's file names; and parameter groups for any of them."""
+"""torch's optimizers, a file for each, under torch's file names; and parameter groups for any of them.
 
+Two of torch's are left out: SparseAdam, because it is about sparse gradients, of which JAX's transformations have none;
+and LBFGS, because it is no update rule: it calls the loss several times within a step. Write its line search with
+``jax.lax.while_loop``, or take ``optax.lbfgs``, which is another algorithm under that name.
+"""
+
+from funcsgd.optimizers.adagrad import AdagradState as AdagradState
+from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
 from funcsgd.optimizers.adam import adam as adam
 from funcsgd.optimizers.adamw import adamw as adamw
@@ -10,9 +17,11 @@ from funcsgd.optimizers.rmsprop import rmsprop as rmsprop
 from funcsgd.optimizers.sgd import sgd as sgd
 
 __all__ = [
+    "AdagradState",
     "AdamState",
     "ParameterGroups",
     "RMSpropState",
+    "adagrad",
     "adam",
     "adamw",
     "from_groups",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
+from torch_bridge.translate.optimizers.adagrad import ADAGRAD
 from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
@@ -14,7 +15,14 @@ from torch_bridge.translate.optimizers.sgd import SGD
 if TYPE_CHECKING:
     import torch
 
-_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in (SGD, ADAM, ADAMW, RMSPROP)}
+_BUILT_IN = (
+    SGD,
+    ADAM,
+    ADAMW,
+    RMSPROP,
+    ADAGRAD,
+)
+_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 
 _RATE = Number("learning_rate", "lr")
 
