@@ -24,6 +24,7 @@ from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import from_groups as from_groups
+from funcsgd.optimizers import nadam as nadam
 from funcsgd.optimizers import rmsprop as rmsprop
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.stages import add_momentum as add_momentum
@@ -60,6 +61,7 @@ __all__ = [
     "from_groups",
     "get_learning_rate",
     "manifest",
+    "nadam",
     "noisy_quadratic",
     "observe",
     "observing",

@@ -10,6 +10,8 @@ from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
 from funcsgd.optimizers.adam import adam as adam
 from funcsgd.optimizers.adamw import adamw as adamw
+from funcsgd.optimizers.nadam import NAdamState as NAdamState
+from funcsgd.optimizers.nadam import nadam as nadam
 from funcsgd.optimizers.parameter_groups import ParameterGroups as ParameterGroups
 from funcsgd.optimizers.parameter_groups import from_groups as from_groups
 from funcsgd.optimizers.rmsprop import RMSpropState as RMSpropState
@@ -19,12 +21,14 @@ from funcsgd.optimizers.sgd import sgd as sgd
 __all__ = [
     "AdagradState",
     "AdamState",
+    "NAdamState",
     "ParameterGroups",
     "RMSpropState",
     "adagrad",
     "adam",
     "adamw",
     "from_groups",
+    "nadam",
     "rmsprop",
     "sgd",
 ]

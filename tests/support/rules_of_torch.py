@@ -70,4 +70,21 @@ RULES: dict[str, Rule] = {
         drifting={"lr_decay": lambda t: 0.001 * t, "weight_decay": lambda t: 0.1 / (1 + t)},
         foreach_differs="complex64",
     ),
+    "nadam": Rule(
+        funcsgd.nadam,
+        torch.optim.NAdam,
+        {
+            "betas": BETAS,
+            "weight_decay": (0.0, 0.1),
+            "momentum_decay": (4e-3, 0.1),
+            "decoupled_weight_decay": (False, True),
+            "maximize": (False, True),
+        },
+        drifting={
+            "betas": lambda t: (0.9 - 0.01 * t, 0.99 + 0.0001 * t),
+            "weight_decay": lambda t: 0.1 / (1 + t),
+            "momentum_decay": lambda t: 0.01 * t,
+        },
+        foreach_differs=True,
+    ),
 }

@@ -9,6 +9,7 @@ from torch_bridge.translate.optimizers.adagrad import ADAGRAD
 from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
+from torch_bridge.translate.optimizers.nadam import NADAM
 from torch_bridge.translate.optimizers.rmsprop import RMSPROP
 from torch_bridge.translate.optimizers.sgd import SGD
 
@@ -21,6 +22,7 @@ _BUILT_IN = (
     ADAMW,
     RMSPROP,
     ADAGRAD,
+    NADAM,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

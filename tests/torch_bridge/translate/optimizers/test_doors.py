@@ -56,6 +56,14 @@ DOORS = {
         optax.adagrad(0.01, 0.1, eps=1e-3),
         cycles=False,
     ),
+    "nadam": Door(
+        torch.optim.NAdam,
+        {"betas": (0.8, 0.95), "weight_decay": 1e-2, "momentum_decay": 0.01, "decoupled_weight_decay": True},
+        {"decayed_parameter", "exp_avg", "exp_avg_sq", "mu_product", "momentum_decay", "beta1", "beta2", "step"},
+        "grows towards beta1",
+        None,
+        optax.nadam(0.01),
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
