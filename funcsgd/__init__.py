@@ -25,6 +25,7 @@ from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import from_groups as from_groups
 from funcsgd.optimizers import nadam as nadam
+from funcsgd.optimizers import radam as radam
 from funcsgd.optimizers import rmsprop as rmsprop
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.stages import add_momentum as add_momentum
@@ -66,6 +67,7 @@ __all__ = [
     "observe",
     "observing",
     "optimizers",
+    "radam",
     "rmsprop",
     "round_updates",
     "rounded",

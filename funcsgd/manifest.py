@@ -78,6 +78,7 @@ RULES: Mapping[str, Promise] = {
     "nadam": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "observe": _no_sums("test_observation.py::test_observing_changes_no_bit"),
     "observing": _no_sums("test_observation.py::test_observing_changes_no_bit"),
+    "radam": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "rmsprop": _sums("optimizers/test_rmsprop.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "round_updates": _ROUNDING,
     "rounded": _no_sums("arithmetic/test_products.py::test_a_product_on_either_side_is_rounded_first"),

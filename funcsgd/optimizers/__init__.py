@@ -14,6 +14,8 @@ from funcsgd.optimizers.nadam import NAdamState as NAdamState
 from funcsgd.optimizers.nadam import nadam as nadam
 from funcsgd.optimizers.parameter_groups import ParameterGroups as ParameterGroups
 from funcsgd.optimizers.parameter_groups import from_groups as from_groups
+from funcsgd.optimizers.radam import RAdamState as RAdamState
+from funcsgd.optimizers.radam import radam as radam
 from funcsgd.optimizers.rmsprop import RMSpropState as RMSpropState
 from funcsgd.optimizers.rmsprop import rmsprop as rmsprop
 from funcsgd.optimizers.sgd import sgd as sgd
@@ -23,12 +25,14 @@ __all__ = [
     "AdamState",
     "NAdamState",
     "ParameterGroups",
+    "RAdamState",
     "RMSpropState",
     "adagrad",
     "adam",
     "adamw",
     "from_groups",
     "nadam",
+    "radam",
     "rmsprop",
     "sgd",
 ]

@@ -87,4 +87,19 @@ RULES: dict[str, Rule] = {
         },
         foreach_differs=True,
     ),
+    "radam": Rule(
+        funcsgd.radam,
+        torch.optim.RAdam,
+        {
+            "betas": BETAS,
+            "weight_decay": (0.0, 0.1),
+            "decoupled_weight_decay": (False, True),
+            "maximize": (False, True),
+        },
+        drifting={
+            "betas": lambda t: (0.9 - 0.01 * t, 0.99 + 0.0001 * t),
+            "weight_decay": lambda t: 0.1 / (1 + t),
+        },
+        foreach_differs=True,
+    ),
 }

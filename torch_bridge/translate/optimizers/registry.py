@@ -10,6 +10,7 @@ from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
 from torch_bridge.translate.optimizers.nadam import NADAM
+from torch_bridge.translate.optimizers.radam import RADAM
 from torch_bridge.translate.optimizers.rmsprop import RMSPROP
 from torch_bridge.translate.optimizers.sgd import SGD
 
@@ -23,6 +24,7 @@ _BUILT_IN = (
     RMSPROP,
     ADAGRAD,
     NADAM,
+    RADAM,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

@@ -64,6 +64,14 @@ DOORS = {
         None,
         optax.nadam(0.01),
     ),
+    "radam": Door(
+        torch.optim.RAdam,
+        {"betas": (0.8, 0.95), "weight_decay": 1e-2, "decoupled_weight_decay": True},
+        {"decayed_parameter", "exp_avg", "exp_avg_sq", "beta1", "beta2", "step"},
+        "it is lost",
+        ({"eps": 0.0}, optax.radam(0.01, eps=0.0)),
+        optax.radam(0.01, b2=0.99, eps=0.0),
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
