@@ -22,6 +22,7 @@ from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
 from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
+from funcsgd.optimizers import adamax as adamax
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import from_groups as from_groups
 from funcsgd.optimizers import nadam as nadam
@@ -47,6 +48,7 @@ from funcsgd.verification import verify as verify
 __all__ = [
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
     "add_momentum",
     "add_weight_decay",

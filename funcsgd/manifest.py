@@ -67,6 +67,7 @@ _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": 
 RULES: Mapping[str, Promise] = {
     "adagrad": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adam": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
+    "adamax": _sums("optimizers/test_rules_of_torch.py::test_parity"),
     "adamw": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "add_momentum": _sums("stages/test_momentum.py::test_parity_of_the_buffer"),
     "add_weight_decay": _sums("stages/test_weight_decay.py::test_parity"),

@@ -9,6 +9,8 @@ from funcsgd.optimizers.adagrad import AdagradState as AdagradState
 from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
 from funcsgd.optimizers.adam import adam as adam
+from funcsgd.optimizers.adamax import AdamaxState as AdamaxState
+from funcsgd.optimizers.adamax import adamax as adamax
 from funcsgd.optimizers.adamw import adamw as adamw
 from funcsgd.optimizers.nadam import NAdamState as NAdamState
 from funcsgd.optimizers.nadam import nadam as nadam
@@ -23,12 +25,14 @@ from funcsgd.optimizers.sgd import sgd as sgd
 __all__ = [
     "AdagradState",
     "AdamState",
+    "AdamaxState",
     "NAdamState",
     "ParameterGroups",
     "RAdamState",
     "RMSpropState",
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
     "from_groups",
     "nadam",

@@ -102,4 +102,15 @@ RULES: dict[str, Rule] = {
         },
         foreach_differs=True,
     ),
+    "adamax": Rule(
+        funcsgd.adamax,
+        torch.optim.Adamax,
+        {"betas": BETAS, "eps": (1e-8, 1e-2), "weight_decay": (0.0, 0.1), "maximize": (False, True)},
+        drifting={
+            "betas": lambda t: (0.9 - 0.01 * t, 0.99 + 0.0001 * t),
+            "weight_decay": lambda t: 0.1 / (1 + t),
+        },
+        foreach_differs="complex64",
+        takes_root=False,
+    ),
 }

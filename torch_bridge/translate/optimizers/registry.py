@@ -7,6 +7,7 @@ import optax
 
 from torch_bridge.translate.optimizers.adagrad import ADAGRAD
 from torch_bridge.translate.optimizers.adam import ADAM
+from torch_bridge.translate.optimizers.adamax import ADAMAX
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
 from torch_bridge.translate.optimizers.nadam import NADAM
@@ -25,6 +26,7 @@ _BUILT_IN = (
     ADAGRAD,
     NADAM,
     RADAM,
+    ADAMAX,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

@@ -72,6 +72,14 @@ DOORS = {
         ({"eps": 0.0}, optax.radam(0.01, eps=0.0)),
         optax.radam(0.01, b2=0.99, eps=0.0),
     ),
+    "adamax": Door(
+        torch.optim.Adamax,
+        {"betas": (0.8, 0.95), "weight_decay": 1e-2},
+        {"weight_decay", "exp_avg", "exp_inf", "beta1", "beta2", "step"},
+        "bias corrections in float32",
+        ({}, optax.adamax(0.01)),
+        optax.adamax(0.01, b2=0.9),
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
