@@ -20,6 +20,7 @@ from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
 from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
+from funcsgd.optimizers import adadelta as adadelta
 from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamax as adamax
@@ -46,6 +47,7 @@ from funcsgd.verification import assert_bitwise as assert_bitwise
 from funcsgd.verification import verify as verify
 
 __all__ = [
+    "adadelta",
     "adagrad",
     "adam",
     "adamax",

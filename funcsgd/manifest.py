@@ -65,6 +65,7 @@ def _table(test: str = "schedules/test_tables.py::test_table_is_torch") -> Promi
 _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": EXECUTED, "gpu, tpu": UNVERIFIED}, "")
 
 RULES: Mapping[str, Promise] = {
+    "adadelta": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adagrad": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adam": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adamax": _sums("optimizers/test_rules_of_torch.py::test_parity"),

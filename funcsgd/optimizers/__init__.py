@@ -5,6 +5,8 @@ and LBFGS, because it is no update rule: it calls the loss several times within 
 ``jax.lax.while_loop``, or take ``optax.lbfgs``, which is another algorithm under that name.
 """
 
+from funcsgd.optimizers.adadelta import AdadeltaState as AdadeltaState
+from funcsgd.optimizers.adadelta import adadelta as adadelta
 from funcsgd.optimizers.adagrad import AdagradState as AdagradState
 from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
@@ -23,6 +25,7 @@ from funcsgd.optimizers.rmsprop import rmsprop as rmsprop
 from funcsgd.optimizers.sgd import sgd as sgd
 
 __all__ = [
+    "AdadeltaState",
     "AdagradState",
     "AdamState",
     "AdamaxState",
@@ -30,6 +33,7 @@ __all__ = [
     "ParameterGroups",
     "RAdamState",
     "RMSpropState",
+    "adadelta",
     "adagrad",
     "adam",
     "adamax",

@@ -113,4 +113,12 @@ RULES: dict[str, Rule] = {
         foreach_differs="complex64",
         takes_root=False,
     ),
+    "adadelta": Rule(
+        funcsgd.adadelta,
+        torch.optim.Adadelta,
+        {"rho": (0.9, 0.37), "eps": (1e-6, 1e-2), "weight_decay": (0.0, 0.1), "maximize": (False, True)},
+        lr=0.37,
+        drifting={"rho": lambda t: 0.9 - 0.01 * t, "weight_decay": lambda t: 0.1 / (1 + t)},
+        foreach_differs="complex64",
+    ),
 }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
+from torch_bridge.translate.optimizers.adadelta import ADADELTA
 from torch_bridge.translate.optimizers.adagrad import ADAGRAD
 from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamax import ADAMAX
@@ -27,6 +28,7 @@ _BUILT_IN = (
     NADAM,
     RADAM,
     ADAMAX,
+    ADADELTA,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

@@ -80,6 +80,16 @@ DOORS = {
         ({}, optax.adamax(0.01)),
         optax.adamax(0.01, b2=0.9),
     ),
+    "adadelta": Door(
+        torch.optim.Adadelta,
+        {"rho": 0.8, "eps": 1e-4, "weight_decay": 1e-2},
+        {"weight_decay", "square_avg", "acc_delta", "rho", "step"},
+        "products be fused",
+        ({}, optax.adadelta(1.0)),
+        optax.adadelta(1.0, rho=0.95),
+        lr=1.0,
+        cycles=False,
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
