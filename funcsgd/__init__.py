@@ -29,6 +29,7 @@ from funcsgd.optimizers import from_groups as from_groups
 from funcsgd.optimizers import nadam as nadam
 from funcsgd.optimizers import radam as radam
 from funcsgd.optimizers import rmsprop as rmsprop
+from funcsgd.optimizers import rprop as rprop
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.stages import add_momentum as add_momentum
 from funcsgd.stages import add_weight_decay as add_weight_decay
@@ -75,6 +76,7 @@ __all__ = [
     "rmsprop",
     "round_updates",
     "rounded",
+    "rprop",
     "scale_by_learning_rate",
     "scale_by_plateau",
     "scale_by_schedulers",

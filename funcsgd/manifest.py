@@ -84,6 +84,7 @@ RULES: Mapping[str, Promise] = {
     "rmsprop": _sums("optimizers/test_rmsprop.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "round_updates": _ROUNDING,
     "rounded": _no_sums("arithmetic/test_products.py::test_a_product_on_either_side_is_rounded_first"),
+    "rprop": _sums("optimizers/test_rules_of_torch.py::test_parity"),
     "scale_by_learning_rate": _sums("stages/test_learning_rate.py::test_parity_of_numbers_and_arrays"),
     "scale_by_plateau": _sums("stages/test_scheduled_learning_rate.py::test_a_run_on_plateaus_is_torchs"),
     "scale_by_schedulers": _sums("stages/test_scheduled_learning_rate.py::test_every_double_is_torchs"),

@@ -22,6 +22,8 @@ from funcsgd.optimizers.radam import RAdamState as RAdamState
 from funcsgd.optimizers.radam import radam as radam
 from funcsgd.optimizers.rmsprop import RMSpropState as RMSpropState
 from funcsgd.optimizers.rmsprop import rmsprop as rmsprop
+from funcsgd.optimizers.rprop import RpropState as RpropState
+from funcsgd.optimizers.rprop import rprop as rprop
 from funcsgd.optimizers.sgd import sgd as sgd
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ParameterGroups",
     "RAdamState",
     "RMSpropState",
+    "RpropState",
     "adadelta",
     "adagrad",
     "adam",
@@ -42,5 +45,6 @@ __all__ = [
     "nadam",
     "radam",
     "rmsprop",
+    "rprop",
     "sgd",
 ]

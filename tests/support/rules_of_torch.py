@@ -121,4 +121,10 @@ RULES: dict[str, Rule] = {
         drifting={"rho": lambda t: 0.9 - 0.01 * t, "weight_decay": lambda t: 0.1 / (1 + t)},
         foreach_differs="complex64",
     ),
+    "rprop": Rule(
+        funcsgd.rprop,
+        torch.optim.Rprop,
+        {"etas": ((0.5, 1.2), (0.37, 1.7)), "step_sizes": ((1e-6, 50), (1e-2, 0.03)), "maximize": (False, True)},
+        takes_root=False,
+    ),
 }

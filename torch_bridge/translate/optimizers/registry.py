@@ -14,6 +14,7 @@ from torch_bridge.translate.optimizers.adapter import Adapter, Number
 from torch_bridge.translate.optimizers.nadam import NADAM
 from torch_bridge.translate.optimizers.radam import RADAM
 from torch_bridge.translate.optimizers.rmsprop import RMSPROP
+from torch_bridge.translate.optimizers.rprop import RPROP
 from torch_bridge.translate.optimizers.sgd import SGD
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _BUILT_IN = (
     RADAM,
     ADAMAX,
     ADADELTA,
+    RPROP,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

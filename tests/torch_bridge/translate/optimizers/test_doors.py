@@ -90,6 +90,15 @@ DOORS = {
         lr=1.0,
         cycles=False,
     ),
+    "rprop": Door(
+        torch.optim.Rprop,
+        {"etas": (0.4, 1.3), "step_sizes": (1e-3, 0.02)},
+        {"prev", "step_size", "eta_minus", "step"},
+        "a step behind",
+        None,
+        optax.rprop(0.01),
+        cycles=False,
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
