@@ -25,6 +25,7 @@ from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamax as adamax
 from funcsgd.optimizers import adamw as adamw
+from funcsgd.optimizers import asgd as asgd
 from funcsgd.optimizers import from_groups as from_groups
 from funcsgd.optimizers import nadam as nadam
 from funcsgd.optimizers import radam as radam
@@ -56,6 +57,7 @@ __all__ = [
     "add_momentum",
     "add_weight_decay",
     "arithmetic",
+    "asgd",
     "assert_bitwise",
     "averages",
     "clip_grad_norm",

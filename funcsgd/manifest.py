@@ -72,6 +72,7 @@ RULES: Mapping[str, Promise] = {
     "adamw": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "add_momentum": _sums("stages/test_momentum.py::test_parity_of_the_buffer"),
     "add_weight_decay": _sums("stages/test_weight_decay.py::test_parity"),
+    "asgd": _sums("optimizers/test_rules_of_torch.py::test_parity"),
     "clip_grad_norm": _norm("stages/test_clipping.py::test_equal_to_torch_over_a_thousand_steps"),
     "clip_grad_value": _no_sums("stages/test_clipping.py::test_values_equal_torchs"),
     "drop_gradients": _no_sums("stages/test_drop_gradients.py::test_a_parameter_that_freezes_and_thaws_is_torchs"),

@@ -14,6 +14,8 @@ from funcsgd.optimizers.adam import adam as adam
 from funcsgd.optimizers.adamax import AdamaxState as AdamaxState
 from funcsgd.optimizers.adamax import adamax as adamax
 from funcsgd.optimizers.adamw import adamw as adamw
+from funcsgd.optimizers.asgd import ASGDState as ASGDState
+from funcsgd.optimizers.asgd import asgd as asgd
 from funcsgd.optimizers.nadam import NAdamState as NAdamState
 from funcsgd.optimizers.nadam import nadam as nadam
 from funcsgd.optimizers.parameter_groups import ParameterGroups as ParameterGroups
@@ -27,6 +29,7 @@ from funcsgd.optimizers.rprop import rprop as rprop
 from funcsgd.optimizers.sgd import sgd as sgd
 
 __all__ = [
+    "ASGDState",
     "AdadeltaState",
     "AdagradState",
     "AdamState",
@@ -41,6 +44,7 @@ __all__ = [
     "adam",
     "adamax",
     "adamw",
+    "asgd",
     "from_groups",
     "nadam",
     "radam",

@@ -127,4 +127,23 @@ RULES: dict[str, Rule] = {
         {"etas": ((0.5, 1.2), (0.37, 1.7)), "step_sizes": ((1e-6, 50), (1e-2, 0.03)), "maximize": (False, True)},
         takes_root=False,
     ),
+    "asgd": Rule(
+        funcsgd.asgd,
+        torch.optim.ASGD,
+        {
+            "lambd": (1e-4, 0.1),
+            "alpha": (0.75, 0.5),
+            "t0": (1e6, 5.0),
+            "weight_decay": (0.0, 0.1),
+            "maximize": (False, True),
+        },
+        drifting={
+            "lambd": lambda t: 0.01 * t,
+            "alpha": lambda t: 0.75 - 0.01 * t,
+            "t0": lambda t: 4.0 + 0.1 * t,
+            "weight_decay": lambda t: 0.1 / (1 + t),
+        },
+        foreach_differs=True,
+        takes_root=False,
+    ),
 }

@@ -57,7 +57,7 @@ ON_A_GPU = listed(
     thorough=lambda x: not ("betas" in x.kwargs and x.kwargs["amsgrad"]),
 )
 ERRORS = listed(lambda info: info.optim_error_inputs_func("cpu", torch.float32))
-WITH_SCALARS = (torch.optim.NAdam,)  # of the table, those that hold a number for each parameter
+WITH_SCALARS = (torch.optim.NAdam, torch.optim.ASGD)  # of the table, those that hold a number for each parameter
 # An array is a number here, whatever the other beta is, and there is no foreach.
 ABOUT_TENSORS = ("not supported for capturable=False and foreach=True", "betas must be either both floats or both")
 

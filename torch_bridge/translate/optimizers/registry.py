@@ -11,6 +11,7 @@ from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamax import ADAMAX
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
+from torch_bridge.translate.optimizers.asgd import ASGD
 from torch_bridge.translate.optimizers.nadam import NADAM
 from torch_bridge.translate.optimizers.radam import RADAM
 from torch_bridge.translate.optimizers.rmsprop import RMSPROP
@@ -31,6 +32,7 @@ _BUILT_IN = (
     ADAMAX,
     ADADELTA,
     RPROP,
+    ASGD,
 )
 _ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 

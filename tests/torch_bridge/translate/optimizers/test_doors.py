@@ -99,6 +99,15 @@ DOORS = {
         optax.rprop(0.01),
         cycles=False,
     ),
+    "asgd": Door(
+        torch.optim.ASGD,
+        {"lambd": 0.1, "alpha": 0.5, "t0": 2.0, "weight_decay": 1e-2},
+        {"weight_decay", "eta", "mu", "ax", "lambd", "step"},
+        "nothing like ASGD",
+        None,
+        optax.sgd(0.01),
+        cycles=False,
+    ),
 }
 every_door = pytest.mark.parametrize("name", DOORS)
 
