@@ -1,8 +1,8 @@
 """torch's optimizers, a file for each, under torch's file names; and parameter groups for any of them.
 
 Two of torch's are left out: SparseAdam, because it is about sparse gradients, of which JAX's transformations have none;
-and LBFGS, because it is no update rule: it calls the loss several times within a step. Write its line search with
-``jax.lax.while_loop``, or take ``optax.lbfgs``, which is another algorithm under that name.
+and LBFGS, because it is no update rule: it calls the loss several times within a step. ``optax.lbfgs``, which is given
+the loss too, is the nearest, with other line searches.
 """
 
 from funcsgd.optimizers.adadelta import AdadeltaState as AdadeltaState
