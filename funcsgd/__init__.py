@@ -27,6 +27,7 @@ from funcsgd.optimizers import adamax as adamax
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import asgd as asgd
 from funcsgd.optimizers import from_groups as from_groups
+from funcsgd.optimizers import muon as muon
 from funcsgd.optimizers import nadam as nadam
 from funcsgd.optimizers import radam as radam
 from funcsgd.optimizers import rmsprop as rmsprop
@@ -69,6 +70,7 @@ __all__ = [
     "from_groups",
     "get_learning_rate",
     "manifest",
+    "muon",
     "nadam",
     "noisy_quadratic",
     "observe",

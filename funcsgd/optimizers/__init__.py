@@ -16,6 +16,8 @@ from funcsgd.optimizers.adamax import adamax as adamax
 from funcsgd.optimizers.adamw import adamw as adamw
 from funcsgd.optimizers.asgd import ASGDState as ASGDState
 from funcsgd.optimizers.asgd import asgd as asgd
+from funcsgd.optimizers.muon import MuonState as MuonState
+from funcsgd.optimizers.muon import muon as muon
 from funcsgd.optimizers.nadam import NAdamState as NAdamState
 from funcsgd.optimizers.nadam import nadam as nadam
 from funcsgd.optimizers.parameter_groups import ParameterGroups as ParameterGroups
@@ -34,6 +36,7 @@ __all__ = [
     "AdagradState",
     "AdamState",
     "AdamaxState",
+    "MuonState",
     "NAdamState",
     "ParameterGroups",
     "RAdamState",
@@ -46,6 +49,7 @@ __all__ = [
     "adamw",
     "asgd",
     "from_groups",
+    "muon",
     "nadam",
     "radam",
     "rmsprop",
