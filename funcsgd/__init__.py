@@ -21,6 +21,7 @@ from funcsgd.arithmetic import rounded as rounded
 from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
 from funcsgd.optimizers import adadelta as adadelta
+from funcsgd.optimizers import adafactor as adafactor
 from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamax as adamax
@@ -51,6 +52,7 @@ from funcsgd.verification import verify as verify
 
 __all__ = [
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",

@@ -66,6 +66,7 @@ _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": 
 
 RULES: Mapping[str, Promise] = {
     "adadelta": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
+    "adafactor": _ROUNDING,
     "adagrad": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adam": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adamax": _sums("optimizers/test_rules_of_torch.py::test_parity"),

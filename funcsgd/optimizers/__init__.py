@@ -7,6 +7,8 @@ the loss too, is the nearest, with other line searches.
 
 from funcsgd.optimizers.adadelta import AdadeltaState as AdadeltaState
 from funcsgd.optimizers.adadelta import adadelta as adadelta
+from funcsgd.optimizers.adafactor import AdafactorState as AdafactorState
+from funcsgd.optimizers.adafactor import adafactor as adafactor
 from funcsgd.optimizers.adagrad import AdagradState as AdagradState
 from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
@@ -33,6 +35,7 @@ from funcsgd.optimizers.sgd import sgd as sgd
 __all__ = [
     "ASGDState",
     "AdadeltaState",
+    "AdafactorState",
     "AdagradState",
     "AdamState",
     "AdamaxState",
@@ -43,6 +46,7 @@ __all__ = [
     "RMSpropState",
     "RpropState",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
