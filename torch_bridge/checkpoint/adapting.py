@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch_bridge.translate.optimizers import Adapter, adapter_named, registered
+import numpy as np
+
+from torch_bridge.translate.optimizers import Adapter, Number, adapter_named, registered
 
 _OTHERS = {
     *("params", "param_names", "foreach", "fused", "capturable", "differentiable"),  # choose an implementation
@@ -35,6 +37,21 @@ def adapter_of_groups(optimizer: Mapping[str, Any]) -> Adapter:
 def _fits(adapter: Adapter, groups: Any) -> bool:
     options = {number.option for number in adapter.numbers} | set(adapter.flags)
     return all(
-        options <= set(group) <= options | set(adapter.fixed) | _OTHERS and not adapter.differs(group)
+        options <= set(group) <= options | set(adapter.fixed) | _OTHERS
+        and all(type(group[flag]) is bool for flag in (*adapter.flags, *adapter.fixed) if flag in group)
+        and all(_is_number(number, group) for number in adapter.numbers)
+        and not adapter.differs(group)
         for group in groups
     )
+
+
+def _is_number(number: Number, group: Mapping[str, Any]) -> bool:
+    """Whether a hyperparameter is a number, or a tensor that holds one."""
+    if number.index is not None and not (
+        isinstance(group[number.option], list | tuple) and len(group[number.option]) == 2
+    ):
+        return False
+    value = number.of(group)
+    if isinstance(value, np.ndarray):
+        return value.size == 1 and value.dtype.kind in "fV"
+    return isinstance(value, int | float)

@@ -99,10 +99,16 @@ def _counted(tx: optax.GradientTransformation, params: Any, done: int) -> optax.
     if not done:
         return state
     # What a schedule sets for the next update is known after the one before: that is made, and nothing else kept of it.
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    update = optax.with_extra_args_support(tx).update
-    _, after = update(zeros, move(state, done - 1), params, value=jnp.zeros(()))
-    return jax.tree.map(lambda old, new: new if _has_rate(new) else old, state, after, is_leaf=_has_rate)
+    before = move(state, done - 1)
+
+    @jax.jit
+    def rates() -> list[Any]:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        _, after = optax.with_extra_args_support(tx).update(zeros, before, params, value=jnp.zeros(()))
+        return [node for node in jax.tree.leaves(after, is_leaf=_has_rate) if _has_rate(node)]
+
+    following = iter(rates())
+    return jax.tree.map(lambda node: next(following) if _has_rate(node) else node, state, is_leaf=_has_rate)
 
 
 def _counts(node: Any) -> bool:

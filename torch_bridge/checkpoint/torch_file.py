@@ -83,32 +83,32 @@ def _torch(doing: str) -> Any:
 
 
 def _check_zip(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no whole archive of torch.save."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            names = {entry.filename.partition("/")[2] for entry in entries}
-            if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-                raise ValueError(
-                    f"{path} is a TorchScript archive, which holds a program: in torch, "
-                    "torch.save(torch.jit.load(path).state_dict(), other)"
-                )
-            if "data.pkl" not in names:
-                raise ValueError(f"{path} is a zip archive, but not of torch.save: it has no data.pkl")
-            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-                raise ValueError(f"{path} has compressed or encrypted entries, which torch.save never writes")
-            if len(names) < len(entries) or sum(e.file_size for e in entries) > os.path.getsize(path):
-                raise ValueError(f"{path} is damaged: entries of the archive overlap, or one is there twice")
-            if (bad := archive.testzip()) is not None:
-                raise ValueError(
-                    f"{path} is damaged: {bad} does not match its checksum; if the script has switched checksums off "
-                    "(torch.serialization.set_crc32_options), save it anew with them"
-                )
-    except ValueError:
-        raise
-    except OSError:
-        raise
+            stored = all(entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1 for entry in entries)
+            fits = sum(entry.file_size for entry in entries) <= os.path.getsize(path)
+            bad = archive.testzip() if stored and fits else None  # which would unpack a gigabyte of zeros
     except Exception as error:  # BadZipFile, and what a damaged archive leads zipfile to
         raise ValueError(_no_zip(path, error)) from error
+    names = {entry.filename.partition("/")[2] for entry in entries}
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        raise ValueError(
+            f"{path} is a TorchScript archive, which holds a program: in torch, "
+            "torch.save(torch.jit.load(path).state_dict(), other)"
+        )
+    if "data.pkl" not in names:
+        raise ValueError(f"{path} is a zip archive, but not of torch.save: it has no data.pkl")
+    if not stored:
+        raise ValueError(f"{path} has compressed or encrypted entries, which torch.save never writes")
+    if len(names) < len(entries) or not fits:
+        raise ValueError(f"{path} is damaged: entries of the archive overlap, or one is there twice")
+    if bad is not None:
+        raise ValueError(
+            f"{path} is damaged: {bad} does not match its checksum; if the script has switched checksums off "
+            "(torch.serialization.set_crc32_options), save it anew with them"
+        )
 
 
 def _no_zip(path: str | os.PathLike[str], error: Exception) -> str:
@@ -127,7 +127,8 @@ def _no_zip(path: str | os.PathLike[str], error: Exception) -> str:
 def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named is None:
-        return f"{path} cannot be read as tensors alone ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
+        said = " ".join(str(error).split())
+        return f"{path} is damaged: it cannot be read as tensors alone ({type(error).__name__}: {said:.200})"
     remedy = "save state dicts, numbers and strings alone"
     if named[1].startswith("torch.nn.") or named[1].startswith("__main__."):
         remedy = "save model.state_dict() in place of the model"

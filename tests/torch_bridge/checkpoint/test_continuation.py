@@ -72,15 +72,15 @@ def assert_moved_as_stayed(drawn, folder):
 
 
 @given(recipes())
-@settings(max_examples=4, **EXAMPLES)
+@settings(max_examples=3, **EXAMPLES)
 def test_a_run_that_moved_through_files_ends_as_the_one_that_stayed(tmp_path_factory, drawn):
     assert_moved_as_stayed(drawn, tmp_path_factory.mktemp("moved"))
 
 
 @pytest.mark.thorough
-def test_a_hundred_recipes(tmp_path_factory):
+def test_forty_recipes(tmp_path_factory):
     @given(recipes())
-    @settings(max_examples=100, database=None, derandomize=False, **EXAMPLES)
+    @settings(max_examples=40, database=None, derandomize=False, **EXAMPLES)
     def move(drawn):
         assert_moved_as_stayed(drawn, tmp_path_factory.mktemp("moved"))
 
