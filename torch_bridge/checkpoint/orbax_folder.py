@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 
+from torch_bridge.checkpoint.file_list import check_files, write_file_list
 from torch_bridge.checkpoint.outline import filled, flattened, is_array, named_leaves, rebuilt
 from torch_bridge.checkpoint.replacing import replacing
 
@@ -129,8 +130,10 @@ def write_orbax(path: str | os.PathLike[str], items: Mapping[str, Any], *, force
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(Path(path).absolute(), composite)
         return
-    with replacing(path, force=force) as other, ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(other.absolute(), composite)
+    with replacing(path, force=force) as other:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(other.absolute(), composite)
+        write_file_list(other)
 
 
 def read_orbax(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -155,6 +158,7 @@ class _Reader:
 
     def __enter__(self) -> "_Reader":
         with self._damage():
+            check_files(self._path)
             handlers = {
                 each.name: self._ocp.PyTreeCheckpointHandler() for each in self._path.iterdir() if each.is_dir()
             }

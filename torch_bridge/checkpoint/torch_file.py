@@ -176,6 +176,7 @@ class _Plain:
     def _array(self, tensor: "torch.Tensor", place: str) -> Any:
         import torch
 
+        place = place or "its top"
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
             raise ValueError(
                 f"{self._path} holds a tensor at {place} that is sparse, quantized, nested or without values: save it "
