@@ -85,6 +85,12 @@ class Checkpoint:
         return {name: self.model[name] for row in self.groups for name in row}
 
     @property
+    def buffers(self) -> dict[str, Any]:
+        """What else the model holds: statistics, counters, parameters that the optimizer has not."""
+        ours = {id(value) for value in self.params.values()}  # not names: tied tensors have several
+        return {name: value for name, value in self.model.items() if id(value) not in ours}
+
+    @property
     def adapter(self) -> Adapter:
         """The kind of optimizer, found by its options and its state.
 
@@ -148,7 +154,13 @@ class Checkpoint:
         return continued(self, tx, layout, steps_per_epoch, steps_done)
 
     def from_jax(
-        self, params: Any, opt_state: optax.OptState, weights: Weights | None = None, **numbers: int
+        self,
+        params: Any,
+        opt_state: optax.OptState,
+        weights: Weights | None = None,
+        *,
+        buffers: Mapping[str, Any] | None = None,
+        **numbers: int,
     ) -> "Checkpoint":
         """Return the checkpoint further on: in the same form, with what a JAX run that began from it has made.
 
@@ -156,6 +168,8 @@ class Checkpoint:
             params: the parameters.
             opt_state: the state of the rule that `to_jax` was given.
             weights: as there.
+            buffers: the model's buffers by torch's names, such as BatchNorm's statistics; those that are neither here
+                nor in ``weights`` stay as they are in the file.
             **numbers: ``epoch=`` and ``step=``, where the file has them.
 
         Returns:
@@ -168,7 +182,7 @@ class Checkpoint:
         Exactness: bitwise.
         """
         layout = weights or same_weights(self.params)
-        parts = moved_back(self, params, opt_state, layout)
+        parts = moved_back(self, params, opt_state, layout, buffers or {})
         for part in ("epoch", "step"):
             if part in self.keys:
                 if part not in numbers:

@@ -1,5 +1,6 @@
 """What a JAX run has made, in the form of the torch checkpoint that it began from."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from torch_bridge.checkpoint.checkpoint import Checkpoint
 
 
-def moved_back(found: "Checkpoint", params: Any, state: optax.OptState, weights: Weights) -> dict[str, Any]:
+def moved_back(
+    found: "Checkpoint", params: Any, state: optax.OptState, weights: Weights, buffers: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the parts of a checkpoint, further on; see `Checkpoint.from_jax`."""
     require_same_training(weights)
-    parts: dict[str, Any] = {"model": _renamed(found.part("model"), weights.to_torch(params))}
+    if odd := [name for name in buffers if name not in found.buffers]:
+        raise ValueError(f"the model has no buffer {odd[0]!r}; it has {', '.join(found.buffers) or 'none'}")
+    held = {name: np.asarray(value) for name, value in buffers.items()}
+    parts: dict[str, Any] = {"model": _renamed(found.part("model"), weights.to_torch(params) | held)}
     watching = nodes_of(state, ScaleBySchedulersState)
     optimizer = one_of(found.part("optimizer"))
     moved = dict(optimizer)
@@ -43,7 +49,7 @@ def moved_back(found: "Checkpoint", params: Any, state: optax.OptState, weights:
         inside = {name: value for name, value in old.items() if name != "n_averaged"}
         bare = _renamed(
             {name.removeprefix("module."): value for name, value in inside.items()},
-            weights.to_torch(averages[0].average),
+            weights.to_torch(averages[0].average) | held,
         )
         n = np.asarray(int(averages[0].n_averaged), np.asarray(old["n_averaged"]).dtype)
         parts["average"] = {name: n if name == "n_averaged" else bare[name.removeprefix("module.")] for name in old}

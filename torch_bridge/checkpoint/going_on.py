@@ -96,18 +96,17 @@ def _counted(tx: optax.GradientTransformation, params: Any, done: int) -> optax.
         return jax.tree.map(at, state, is_leaf=_counts)
 
     state = move(tx.init(params), done)
-    if not done:
+    if not done or not any(map(_has_rate, jax.tree.leaves(state, is_leaf=_has_rate))):
         return state
-    # What a schedule sets for the next update is known after the one before: that is made, and nothing else kept of it.
-    before = move(state, done - 1)
 
+    # What a schedule sets for the next update is known after the one before: that is made, and nothing else kept of it.
     @jax.jit
-    def rates() -> list[Any]:
+    def rates(params: Any, before: optax.OptState) -> list[Any]:
         zeros = jax.tree.map(jnp.zeros_like, params)
         _, after = optax.with_extra_args_support(tx).update(zeros, before, params, value=jnp.zeros(()))
         return [node for node in jax.tree.leaves(after, is_leaf=_has_rate) if _has_rate(node)]
 
-    following = iter(rates())
+    following = iter(rates(params, move(state, done - 1)))
     return jax.tree.map(lambda node: next(following) if _has_rate(node) else node, state, is_leaf=_has_rate)
 
 

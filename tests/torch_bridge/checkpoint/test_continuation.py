@@ -72,7 +72,7 @@ def assert_moved_as_stayed(drawn, folder):
 
 
 @given(recipes())
-@settings(max_examples=3, **EXAMPLES)
+@settings(max_examples=2, **EXAMPLES)
 def test_a_run_that_moved_through_files_ends_as_the_one_that_stayed(tmp_path_factory, drawn):
     assert_moved_as_stayed(drawn, tmp_path_factory.mktemp("moved"))
 
