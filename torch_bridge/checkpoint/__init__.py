@@ -7,9 +7,9 @@ Nothing in a file is executed, files and folders appear whole or not at all, and
 
 from torch_bridge.checkpoint.checkpoint import Checkpoint as Checkpoint
 from torch_bridge.checkpoint.checkpoint import load as load
+from torch_bridge.checkpoint.continuation import Continued as Continued
 from torch_bridge.checkpoint.formats import read as read
 from torch_bridge.checkpoint.formats import write as write
-from torch_bridge.checkpoint.going_on import Continued as Continued
 from torch_bridge.checkpoint.orbax_folder import Restored as Restored
 from torch_bridge.checkpoint.orbax_folder import restore as restore
 from torch_bridge.checkpoint.orbax_folder import save as save

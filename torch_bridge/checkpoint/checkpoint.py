@@ -8,10 +8,10 @@ from typing import Any
 
 import optax
 
-from torch_bridge.checkpoint.adapting import adapter_of_groups
+from torch_bridge.checkpoint.adapter_choice import adapter_of_groups
+from torch_bridge.checkpoint.continuation import Continued, continued
 from torch_bridge.checkpoint.formats import read
-from torch_bridge.checkpoint.going_back import moved_back
-from torch_bridge.checkpoint.going_on import Continued, continued
+from torch_bridge.checkpoint.handback import handed_back
 from torch_bridge.checkpoint.names import bare_names, check_shapes, group_names, parameter_names
 from torch_bridge.checkpoint.parts import entry_at, found_parts, one_of, with_entry
 from torch_bridge.translate.build import build_rule
@@ -182,7 +182,7 @@ class Checkpoint:
         Exactness: bitwise.
         """
         layout = weights or same_weights(self.params)
-        parts = moved_back(self, params, opt_state, layout, buffers or {})
+        parts = handed_back(self, params, opt_state, layout, buffers or {})
         for part in ("epoch", "step"):
             if part in self.keys:
                 if part not in numbers:

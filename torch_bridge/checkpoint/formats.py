@@ -47,6 +47,14 @@ def write(path: str | os.PathLike[str], tree: Any, *, force: bool = False) -> No
         TypeError: the format cannot hold what is in the tree.
 
     Exactness: bitwise.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> folder = tempfile.mkdtemp()
+        >>> write(f"{folder}/model.safetensors", {"w": np.arange(3)})
+        >>> write(f"{folder}/model", read(f"{folder}/model.safetensors"))
+        >>> read(f"{folder}/model")
+        {'w': array([0, 1, 2])}
     """
     suffix = Path(path).suffix
     if suffix == ".safetensors":

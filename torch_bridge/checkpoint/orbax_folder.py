@@ -11,7 +11,7 @@ import optax
 
 from torch_bridge.checkpoint.file_list import check_files, write_file_list
 from torch_bridge.checkpoint.outline import filled, flattened, is_array, named_leaves, rebuilt
-from torch_bridge.checkpoint.replacing import replacing
+from torch_bridge.checkpoint.replacement import replacing
 
 _OUTLINE = "outline"
 

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from torch_bridge.checkpoint.outline import flattened, rebuilt
-from torch_bridge.checkpoint.replacing import opened, replacing
+from torch_bridge.checkpoint.replacement import opened, replacing
 
 _DTYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32,
@@ -34,6 +34,13 @@ def write_safetensors(path: str | os.PathLike[str], tree: Any, *, force: bool = 
         TypeError: an array has a dtype that the format lacks, or the tree holds something else.
 
     Exactness: bitwise.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> write_safetensors(path, {"layer": {"w": np.ones(2)}, "sizes": (1, 2)})
+        >>> read_safetensors(path)
+        {'layer': {'w': array([1., 1.])}, 'sizes': (1, 2)}
     """
     library = _safetensors()
     given, outline = flattened(tree)

@@ -2,13 +2,14 @@
 
 import os
 import re
+import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torch_bridge.checkpoint.outline import is_array
-from torch_bridge.checkpoint.replacing import opened, replacing
+from torch_bridge.checkpoint.replacement import opened, replacing
 from torch_bridge.translate.tensors import to_numpy, to_tensor
 
 if TYPE_CHECKING:
@@ -38,32 +39,52 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     Exactness: bitwise.
 
     Source: ``torch/serialization.py``, torch 2.13.0.
+
+    Differs from ``torch.load`` in: (1) arrays; (2) the older format, programs and checksums that do not match are
+    refused; (3) no more memory is taken than a few times the file's size.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = tempfile.mkdtemp() + "/model.pt"
+        >>> torch.save({"model": {"w": torch.ones(2)}, "epoch": 3}, path)
+        >>> read_torch(path)
+        {'model': {'w': array([1., 1.], dtype=float32)}, 'epoch': 3}
     """
     torch = _torch("reading")
     with opened(path):
         _check_zip(path)
         try:
-            # Mapped, storages cannot grow beyond the file, whatever sizes it declares.
-            found = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what a damaged file leads to is an error below, or nothing
+                # Mapped, storages cannot grow beyond the file, whatever sizes it declares.
+                found = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # whatever torch meets in a damaged file
             raise ValueError(_reason(path, error)) from error
     return _Plain(path, os.path.getsize(path)).tree(found)
 
 
 def save_torch(path: str | os.PathLike[str], tree: Any, *, force: bool = False) -> None:
-    """Write a tree for ``torch.load``: arrays become tensors, all else stays as it is.
+    """Write a tree, such as the content of a `Checkpoint` or a `torch_bridge.TorchState`, for ``torch.load``.
 
     Args:
         path: of the file; it appears whole or not at all.
-        tree: dicts, lists and tuples with torch's tensors, arrays of NumPy's or JAX's, numbers, strings and None.
+        tree: dicts, lists and tuples with arrays of NumPy's or JAX's, which become tensors, and torch's tensors,
+            numbers, strings and None, which stay as they are. A named tuple becomes a dict.
         force: replace a file of that name.
 
     Raises:
         ImportError: torch is not installed.
         FileExistsError: there is a file of that name.
-        TypeError: an array's dtype is unknown to torch.
+        TypeError: an array's dtype is unknown to torch, or there is something else in the tree.
 
     Exactness: bitwise.
+
+    Example:
+        >>> import tempfile, torch, numpy as np
+        >>> path = tempfile.mkdtemp() + "/model.pt"
+        >>> save_torch(path, {"model": {"w": np.ones(2, np.float32)}, "epoch": 3})
+        >>> torch.load(path, weights_only=True)
+        {'model': {'w': tensor([1., 1.])}, 'epoch': 3}
     """
     torch = _torch("writing")
     made = _tensors(tree, {})

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from torch_bridge import checkpoint
-from torch_bridge.checkpoint.replacing import require_free
+from torch_bridge.checkpoint.replacement import require_free
 from torch_bridge.cli.app import answering, app
 from torch_bridge.cli.port_file import load_port
 from torch_bridge.weights import map_weights

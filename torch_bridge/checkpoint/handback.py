@@ -11,7 +11,7 @@ import funcsgd
 from funcsgd.arithmetic.float64_words import from_words
 from funcsgd.averages import AverageState
 from funcsgd.stages import ScaleBySchedulersState
-from torch_bridge.checkpoint.going_on import is_plateau, leaf_tensors, schedulers_of, updates_done
+from torch_bridge.checkpoint.continuation import is_plateau, leaf_tensors, schedulers_of, updates_done
 from torch_bridge.checkpoint.names import bare_names
 from torch_bridge.checkpoint.parts import one_of
 from torch_bridge.translate.states import nodes_of, torch_state
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch_bridge.checkpoint.checkpoint import Checkpoint
 
 
-def moved_back(
+def handed_back(
     found: "Checkpoint", params: Any, state: optax.OptState, weights: Weights, buffers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the parts of a checkpoint, further on; see `Checkpoint.from_jax`."""

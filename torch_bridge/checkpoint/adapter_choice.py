@@ -24,7 +24,7 @@ def adapter_of_groups(optimizer: Mapping[str, Any]) -> Adapter:
     known = [adapter_named(torch_class) for torch_class in registered()]
     fits = [adapter for adapter in known if keys <= set(adapter.state) and _fits(adapter, groups)]
     if len(fits) != 1:
-        options = ", ".join(sorted(set().union(*groups) - {"params"}))
+        options = ", ".join(sorted(map(str, set().union(*groups) - {"params"})))
         which = " and ".join(adapter.torch_class for adapter in fits) or "no optimizer that is known here"
         raise TypeError(
             f"the optimizer has the options {options} and the state {', '.join(sorted(map(str, keys))) or 'of none'}, "
