@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from torch_bridge.checkpoint.checkpoint import Checkpoint
 
 
+_COUNTS = ("count", "gradient_step")
+"""What states call the number of updates made; the second is of ``optax.MultiSteps``."""
+
+
 class Continued(NamedTuple):
     """The result of `Checkpoint.to_jax`.
 
@@ -91,7 +95,8 @@ def _counted(tx: optax.GradientTransformation, params: Any, done: int) -> optax.
             if not _counts(node):
                 return node
             inside = {field: move(each, count) for field, each in zip(node._fields, node, strict=True)}
-            return node._replace(**inside | {"count": jnp.full_like(inside["count"], count)})
+            own = next(name for name in _COUNTS if name in inside)
+            return node._replace(**inside | {own: jnp.full_like(inside[own], count)})
 
         return jax.tree.map(at, state, is_leaf=_counts)
 
@@ -103,7 +108,16 @@ def _counted(tx: optax.GradientTransformation, params: Any, done: int) -> optax.
     @jax.jit
     def rates(params: Any, before: optax.OptState) -> list[Any]:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        _, after = optax.with_extra_args_support(tx).update(zeros, before, params, value=jnp.zeros(()))
+
+        def update(state: optax.OptState) -> optax.OptState:
+            return optax.with_extra_args_support(tx).update(zeros, state, params, value=jnp.zeros(()))[1]
+
+        def waits(state: optax.OptState) -> jax.Array:  # for the last gradients that are accumulated
+            made: jax.Array = nodes_of(state, optax.MultiStepsState)[0].gradient_step
+            return made < done
+
+        accumulates = bool(nodes_of(before, optax.MultiStepsState))
+        after = jax.lax.while_loop(waits, update, before) if accumulates else update(before)
         return [node for node in jax.tree.leaves(after, is_leaf=_has_rate) if _has_rate(node)]
 
     following = iter(rates(params, move(state, done - 1)))
@@ -112,7 +126,9 @@ def _counted(tx: optax.GradientTransformation, params: Any, done: int) -> optax.
 
 def _counts(node: Any) -> bool:
     """Whether a node counts updates; an average counts parameters."""
-    return isinstance(node, tuple) and "count" in getattr(node, "_fields", ()) and not isinstance(node, AverageState)
+    if isinstance(node, AverageState) or not isinstance(node, tuple):
+        return False
+    return any(name in getattr(node, "_fields", ()) for name in _COUNTS)
 
 
 def _has_rate(node: Any) -> bool:

@@ -31,6 +31,8 @@ def handed_back(
     require_same_training(weights)
     if odd := [name for name in buffers if name not in found.buffers]:
         raise ValueError(f"the model has no buffer {odd[0]!r}; it has {', '.join(found.buffers) or 'none'}")
+    if any(int(node.mini_step) for node in nodes_of(state, optax.MultiStepsState)):
+        raise ValueError("the run stands between gradients that are accumulated: hand it back after an update")
     held = {name: np.asarray(value) for name, value in buffers.items()}
     parts: dict[str, Any] = {"model": _renamed(found.part("model"), weights.to_torch(params) | held)}
     watching = nodes_of(state, ScaleBySchedulersState)

@@ -310,3 +310,29 @@ def test_a_part_in_a_nested_dict(path):
     params, state = found.to_jax(found.rule())
     back = found.from_jax({name: value + 1 for name, value in params.items()}, state)
     np.testing.assert_array_equal(back.content["state"]["agent"]["net"]["0.bias"], params["0.bias"] + 1)
+
+
+def test_accumulated_gradients(path):
+    """The script steps once for two backward passes; a scheduler steps with it."""
+    script = Script()
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(script.optimizer, 0.9)
+    for _ in range(3):
+        script.run(1)
+        scheduler.step()
+    torch.save({**script.content(), "sched": scheduler.state_dict()}, path)
+    schedule = schedules.tabulate(schedules.ExponentialLR(0.1, 0.9), 20)
+    inner = funcsgd.sgd(schedule, momentum=0.9, weight_decay=0.01)
+    tx = optax.MultiSteps(inner, 2).gradient_transformation()
+    found = checkpoint.load(path)
+    params, state = found.to_jax(tx)
+    gradients = {name: gradient.numpy() for name, gradient in script.gradients().items()}
+    for _ in range(2):
+        updates, state = jax.jit(tx.update)(gradients, state, params)
+        params = jax.jit(optax.apply_updates)(params, updates)
+    assert int(state.gradient_step) == 4
+    _, expected = found.to_jax(inner)
+    updates, _ = jax.jit(inner.update)(gradients, expected, found.to_jax(inner).params)
+    np.testing.assert_allclose(params["2.bias"], found.params["2.bias"] + updates["2.bias"], rtol=1e-6)
+    _, half = jax.jit(tx.update)(gradients, state, params)
+    with pytest.raises(ValueError, match="between gradients that are accumulated"):
+        found.from_jax(params, half, epoch=4)
