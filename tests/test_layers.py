@@ -20,7 +20,7 @@ LAYERS = {
         ("files", "random", "square_root"),
         ("init", "data", "trace", "translate"),
         ("weights",),
-        ("recording", "replaying"),
+        ("recording", "replaying", "checkpoint"),
         ("judge",),
         ("render",),
         ("demo", "parity"),

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from torch_bridge.trace.trace import Trace
-
 PortName = Annotated[
     str,
     typer.Argument(
@@ -21,12 +19,12 @@ PortName = Annotated[
 ]
 
 
-def load_port(name: str, trace: Trace) -> dict[str, Any]:
+def load_port(name: str, trace: Any) -> dict[str, Any]:
     """Return the keywords for `torch_bridge.check` that a port gives.
 
     Args:
         name: ``"port.py"``, ``"port.py:function"`` or ``"package.module:function"``.
-        trace: what the function is called with, if it takes an argument.
+        trace: what the function is called with, if it takes an argument: a trace, or a checkpoint.
 
     Raises:
         ValueError: there is no such file, module or function, or it returns something else.
@@ -76,5 +74,5 @@ def _module(name: str) -> Any:
         raise ValueError(f"there is no module {name}: give a file, port.py, or module:function") from error
 
 
-def _call(function: Callable[..., Any], trace: Trace) -> Any:
+def _call(function: Callable[..., Any], trace: Any) -> Any:
     return function(trace) if inspect.signature(function).parameters else function()
