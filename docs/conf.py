@@ -4,12 +4,15 @@ Sphinx rather than MkDocs because the API pages come from docstrings by autodoc,
 when the page is built, and because readers come from projects whose sites look like this one.
 """
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_extensions")]
+# for the notebooks' kernels and the commands of pages, too
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
 
 import api_pages  # noqa: E402
 import cause_entries  # noqa: E402
@@ -36,6 +39,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 

@@ -108,9 +108,7 @@ def _index() -> str:
 
 def _package_page(package: str, names: list[tuple[str, str]]) -> str:
     module = importlib.import_module(package)
-    rows = [
-        f"- [`{symbol}`]({page}.md): {_first_sentence(getattr(module, symbol))}" for symbol, page in names
-    ]
+    rows = [f"- [`{symbol}`]({page}.md): {_first_sentence(getattr(module, symbol))}" for symbol, page in names]
     about = ["```{eval-rst}", f".. automodule:: {package}", "   :no-members:", "```"]
     text = [f"# {package}", "", *about, "", *rows, ""]
     return "\n".join(text)

@@ -2,10 +2,12 @@
 
 from funcsgd.manifest import PROGRAM_KINDS, RULES, Promise
 
+COLUMNS = ("rule", "class", "programs", "not in", "CPU, default", "CPU, exact", "GPU, TPU")
+
 
 def table() -> str:
     """Return one row a rule: its class, where that is lost, and the evidence on each platform."""
-    rows = ["| rule | class | programs | not in | CPU, default | CPU, exact | GPU, TPU |", "|---|---|---|---|---|---|---|"]
+    rows = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     rows += [_row(name, promise) for name, promise in RULES.items()]
     kinds = ", ".join(PROGRAM_KINDS)
     return "\n".join([*rows, "", f"The {len(PROGRAM_KINDS)} kinds of programs: {kinds}.", ""])

@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ class Walk:
     """A folder in which the files and the commands of a page come one after the other."""
 
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
@@ -51,7 +51,8 @@ class Walk:
         lines = [line for line in commands.splitlines() if line.strip()]
         for index, line in enumerate(lines):
             expected = status if index == len(lines) - 1 else 0
-            environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **self.environment}
+            path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+            environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
             done = subprocess.run(
                 ["bash", "-c", line],
                 cwd=self.folder,
@@ -60,6 +61,7 @@ class Walk:
                 stderr=subprocess.STDOUT,
                 text=True,
                 timeout=300,
+                check=False,
             )
             output = "\n".join(each.rstrip() for each in done.stdout.rstrip().splitlines())
             if done.returncode != expected:
@@ -109,7 +111,7 @@ class TerminalFence(SphinxDirective):
             place = Path(self.env.srcdir) / "_generated" / "published" / Path(self.env.docname).name
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(walk.folder / published, place)
-        return [nodes.literal_block(session, session, language="console", classes=["terminal"])]
+        return [nodes.literal_block(session, session, language="console", force=True, classes=["terminal"])]
 
 
 def _walk_of(env: Any) -> Walk:
@@ -117,9 +119,7 @@ def _walk_of(env: Any) -> Walk:
     walks = env.app.__dict__.setdefault("_walks", {})
     if env.docname not in walks:
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        path = str(Path(env.srcdir).parent)
-        path = os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")]))
-        walks[env.docname] = folder, Walk(Path(folder.name), {"PYTHONPATH": path})
+        walks[env.docname] = folder, Walk(Path(folder.name))
     walk: Walk = walks[env.docname][1]
     return walk
 
