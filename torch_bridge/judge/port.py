@@ -209,6 +209,10 @@ class Port:
         """Where a step function's rule was evaluated at its first step alone, run torch's on the port's gradients."""
         if {finding.step for finding in found.rules} - {0} or self.trace.n_steps == 1:
             return
+        if not any(phase_of(key) == "gradient" for key in found.runs["free"].steps):
+            where = "at its first step alone" if found.rules else "at no step"
+            found.notes.append(f"The rule of the step function was compared {where}: it reports no gradient.")
+            return
         try:
             difference = own_gradients_difference(self.trace, found.runs["free"])
         except (TypeError, ValueError) as error:
