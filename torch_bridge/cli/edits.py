@@ -58,7 +58,8 @@ def write_edits(edits: Sequence[Edit]) -> None:
         path = Path(name).resolve()
         before = path.read_bytes().decode()
         after = edited(before, [edit for edit in edits if edit.path == name])
-        typer.echo("".join(difflib.unified_diff(*_lines(before, after), name, f"{name}, fixed")), nl=False)
+        difference = difflib.unified_diff(lines_of(before), lines_of(after), name, f"{name}, fixed")
+        typer.echo("".join(difference), nl=False)
         other = beside(path)
         try:
             other.write_bytes(after.encode())
@@ -66,7 +67,3 @@ def write_edits(edits: Sequence[Edit]) -> None:
             other.replace(path)
         finally:
             other.unlink(missing_ok=True)
-
-
-def _lines(*texts: str) -> tuple[list[str], ...]:
-    return tuple(map(lines_of, texts))

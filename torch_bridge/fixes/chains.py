@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from torch_bridge.fixes.source import Change, Source
+from torch_bridge.fixes.source import Change, Piece, Source
 
 
 def chains(source: Source) -> Iterator[Any]:
@@ -15,20 +15,29 @@ def chains(source: Source) -> Iterator[Any]:
             yield call.node
 
 
-def moved(source: Source) -> Iterator[Change]:
-    """One member of a chain in another place."""
+def moved(source: Source, first: str = "") -> Iterator[Change]:
+    """One member of a chain in another place.
+
+    Args:
+        source: the file.
+        first: a member whose call has such a parameter is moved before all others are.
+    """
     for chain in chains(source):
         members = chain.args
-        for i in range(len(members)):
+        calls = {call.node: call for call in source.calls}
+        likely = [i for i, each in enumerate(members) if each in calls and first in calls[each].parameters]
+        for i in dict.fromkeys([*likely, *range(len(members))]):
             for j in range(len(members)):
-                if i != j and j != i + 1:  # the neighbour behind it is moved before it
-                    order = [*members[:i], *members[i + 1 :]]
-                    order.insert(j, members[i])
-                    yield tuple(
-                        source.replaced(place, source.words(member))
-                        for place, member in zip(members, order, strict=True)
-                        if place is not member
-                    )
+                if j not in (i, i + 1):  # the neighbour behind it is moved before it
+                    yield tuple(_in_order(source, members, i, j))
+
+
+def _in_order(source: Source, members: Any, i: int, j: int) -> Iterator[Piece]:
+    order = [*members[:i], *members[i + 1 :]]
+    order.insert(j, members[i])
+    for place, member in zip(members, order, strict=True):
+        if place is not member:
+            yield source.replaced(place, source.words(member))
 
 
 def dropped(source: Source) -> Iterator[Change]:
@@ -76,9 +85,7 @@ def other_call(source: Source, others: Mapping[Callable[..., Any], tuple[str, st
         others: of each function that is to be replaced, the package and the name of the other one.
     """
     for call in source.calls:
-        if call.target in others:
+        if call.target is not None and call.target in others:
             package, function = others[call.target]
             name, imports = source.imported(package)
             yield (*imports, source.replaced(call.node.func, f"{name}.{function}"))
-
-

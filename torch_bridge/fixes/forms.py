@@ -25,9 +25,8 @@ def without_call(source: Source, names: Sequence[str]) -> Iterator[Change]:
         name = call.func.attr if attribute else getattr(call.func, "id", "")
         if name not in names:
             continue
-        if call.args and source.resolved(call.func) is not None:
-            yield (source.inner(call, call.args[0]),)
-        elif attribute and source.resolved(call.func.value) is None:
+        method = attribute and source.resolved(call.func.value) is None
+        if method:
             yield (source.inner(call, call.func.value),)
         elif call.args:
             yield (source.inner(call, call.args[0]),)
@@ -89,8 +88,8 @@ def not_reversed(source: Source) -> Iterator[Change]:
     """What a slice in steps of -1 is taken of, in place of the slice."""
     for node in source.of(ast.Subscript):
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        steps = [part for part in parts if isinstance(part, ast.Slice) and part.step is not None]
-        if steps and all(ast.unparse(part.step) == "-1" for part in steps):
+        steps = [part.step for part in parts if isinstance(part, ast.Slice) and part.step is not None]
+        if steps and all(ast.unparse(step) == "-1" for step in steps):
             yield (source.inner(node, node.value),)
 
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import optax
 
@@ -66,6 +66,11 @@ def without(*names: str) -> Seek:
     return lambda source, facts: forms.without_keyword(source, names)
 
 
+def moved(first: str) -> Seek:
+    """A member of a chain in another place, the likeliest one by a parameter's name."""
+    return lambda source, facts: chains.moved(source, first)
+
+
 def called(*names: str) -> Seek:
     """A call left out."""
     return lambda source, facts: forms.without_call(source, names)
@@ -110,15 +115,19 @@ def decay_first(source: Source, facts: Facts) -> Iterator[Change]:
 def times_epoch(source: Source, facts: Facts) -> Iterator[Change]:
     """Epochs counted in steps."""
     steps = facts.steps_per_epoch
-    if steps > 1:
-        for call in source.calls:
-            for name in ("transition_steps", "decay_steps", "step_size", "T_max", "boundaries_and_scales"):
-                given = call.argument(name)
-                if isinstance(given, ast.Constant) and isinstance(given.value, int):
-                    yield (source.replaced(given, str(given.value * steps)),)
-                if isinstance(given, ast.Dict):
-                    keys = [key for key in given.keys if isinstance(key, ast.Constant) and isinstance(key.value, int)]
-                    yield tuple(source.replaced(key, str(key.value * steps)) for key in keys)
+    for call in source.calls if steps > 1 else ():
+        for name in ("transition_steps", "decay_steps", "step_size", "T_max", "boundaries_and_scales"):
+            given = call.argument(name)
+            numbers_given = given.keys if isinstance(given, ast.Dict) else [given]
+            pieces = [
+                source.replaced(node, str(n * steps)) for node in numbers_given if (n := _whole(node)) is not None
+            ]
+            yield tuple(pieces)
+
+
+def _whole(node: Any) -> int | None:
+    value = getattr(node, "value", None)
+    return value if isinstance(node, ast.Constant) and type(value) is int else None
 
 
 def seed(source: Source, facts: Facts) -> Iterator[Change]:
@@ -192,17 +201,17 @@ _RULE: Mapping[str, tuple[Seek, ...]] = {
     "decay-not-on-vectors": (without("mask"),),
     "decay-everywhere": (alone(forms.opposite_comparison),),
     "decay-on-vectors-only": (alone(forms.opposite_comparison),),
-    "decay-decoupled": (alone(chains.moved),),
-    "decay-coupled": (alone(chains.moved),),
+    "decay-decoupled": (moved("weight_decay"),),
+    "decay-coupled": (moved("weight_decay"),),
     "decay-negative": (number, alone(forms.opposite_sign)),
     "decay-extra": (number, alone(chains.dropped), summand()),
     "decay-l1": (called("sign"),),
     "clip-extra": (alone(chains.dropped),),
-    "clip-behind-decay": (alone(chains.moved),),
+    "clip-behind-decay": (moved("max_norm"),),
     "momentum-averaged": (other_average,),
     "nesterov-missing": (flag("nesterov"),),
     "nesterov-extra": (flag("nesterov"),),
-    "rate-inside-buffer": (alone(chains.moved),),
+    "rate-inside-buffer": (moved("decay"),),
     "momentum-negative": (alone(forms.opposite_sign),),
     "ascent": (alone(forms.with_sign), alone(forms.without_sign), alone(forms.opposite_sign)),
     "bias-correction-late": (summand(1),),

@@ -17,8 +17,8 @@ from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Question, Search
-from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.causes.step_cases import step_cases
+from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.replaying.batches import indices_of

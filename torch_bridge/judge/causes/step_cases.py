@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from torch_bridge.judge.causes.rule_cases import RuleCase, agreeing, tree_of
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.replay import Replay
 from torch_bridge.replaying.steps import Carry
 from torch_bridge.trace.keep import Keep
-from torch_bridge.trace.trace import in_phase
 
 if TYPE_CHECKING:
     from torch_bridge.judge.port import Port

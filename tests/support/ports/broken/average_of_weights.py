@@ -2,11 +2,10 @@
 
 import funcsgd
 from funcsgd.averages import ema, with_average
-from tests.support.small_run import DATA, loss_fn
 
 CONFIG = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01, "ema_decay": 0.99}
 
 
 def port():
     rule = funcsgd.sgd(CONFIG["learning_rate"], CONFIG["momentum"], weight_decay=CONFIG["weight_decay"])
-    return {"tx": with_average(rule, ema(CONFIG["ema_decay"])), "loss_fn": loss_fn, "data": DATA}
+    return {"tx": with_average(rule, ema(CONFIG["ema_decay"]))}

@@ -3,7 +3,6 @@
 import optax
 
 import funcsgd
-from tests.support.small_run import DATA, loss_fn
 
 WEIGHT_DECAY = 0.01
 
@@ -18,4 +17,4 @@ def make_optimizer(learning_rate):
 
 
 def port():
-    return {"tx": make_optimizer(0.1), "loss_fn": loss_fn, "data": DATA}
+    return {"tx": make_optimizer(0.1)}

@@ -2,11 +2,9 @@
 
 import optax
 
-from tests.support.small_run import DATA, loss_fn
-
 schedule = optax.exponential_decay(init_value=0.1, transition_steps=1, decay_rate=0.5, staircase=True)
 
 
 def port():
     tx = optax.chain(optax.add_decayed_weights(0.01), optax.sgd(schedule, momentum=0.9))
-    return {"tx": tx, "loss_fn": loss_fn, "data": DATA}
+    return {"tx": tx}
