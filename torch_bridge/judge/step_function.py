@@ -8,8 +8,8 @@ import numpy as np
 
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
-from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
-from torch_bridge.judge.widening import Reading, widened
+from torch_bridge.judge.rules import READINGS, Reference, agreement, findings_of, reference_of
+from torch_bridge.judge.widening import widened
 from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Trace, in_phase
@@ -80,8 +80,7 @@ class StepRuleJudge:
     def __init__(self, trace: Trace, step: StepFunction, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
         self._trace, self._weights = trace, weights
-        readings: tuple[Reading, ...] = ("as traced", "retraced")
-        self._wide = {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in readings}
+        self._wide = {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in READINGS}
 
     def judge(self, t: int, state: Carry, batch: Any) -> list[RuleFinding]:
         """Compare one step's buffers and parameters.
