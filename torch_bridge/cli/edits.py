@@ -14,7 +14,7 @@ from torch_bridge.cli.app import steps_shown
 from torch_bridge.cli.port_file import load_text, port_path
 from torch_bridge.files import beside
 from torch_bridge.fixes.proof import with_edits
-from torch_bridge.judge.causes.edit import Edit, edited, lines_of
+from torch_bridge.judge.causes.edit import FileEdit, edited, lines_of
 from torch_bridge.judge.check import check
 from torch_bridge.judge.report import Report
 from torch_bridge.trace.trace import Trace
@@ -49,7 +49,7 @@ def mended(report: Report, trace: Trace, port: str, *, allow_imprecise: bool) ->
         return with_edits(report, str(path), text, names, trace, passes)
 
 
-def write_edits(edits: Sequence[Edit]) -> None:
+def write_edits(edits: Sequence[FileEdit]) -> None:
     """Change files as edits say, each whole or not at all, and print the difference."""
     if not edits:
         typer.echo("torch-bridge: no change of the port's file was found that passes: see the fix in words", err=True)

@@ -93,6 +93,13 @@ def not_reversed(source: Source) -> Iterator[Change]:
             yield (source.inner(node, node.value),)
 
 
+def not_transposed(source: Source) -> Iterator[Change]:
+    """``x`` in place of ``x.T``."""
+    for node in source.of(ast.Attribute):
+        if node.attr == "T":
+            yield (source.inner(node, node.value),)
+
+
 def outside_root(source: Source) -> Iterator[Change]:
     """``sqrt(a) + b`` in place of ``sqrt(a + b)``."""
     for call in source.of(ast.Call):

@@ -10,7 +10,7 @@ import pytest
 import funcsgd
 from torch_bridge.fixes import chains, forms, numbers
 from torch_bridge.fixes.source import Source
-from torch_bridge.judge.causes.edit import Edit, edited, edits_between, lines_of
+from torch_bridge.judge.causes.edit import FileEdit, edited, edits_between, lines_of
 
 NAMES = {"optax": optax, "funcsgd": funcsgd, "jnp": jnp}
 
@@ -57,6 +57,7 @@ CASES = {
     "a mask": ("m = lambda p: p.ndim < 2", (forms.opposite_comparison,), ["m = lambda p: p.ndim >= 2"]),
     "a slice": ("z = (x + y)[..., ::-1] * 2", (forms.not_reversed,), ["z = (x + y) * 2"]),
     "other slices stay": ("z = x[::2]", (forms.not_reversed,), []),
+    "a transpose": ("z = x @ (a + b).T", (forms.not_transposed,), ["z = x @ (a + b)"]),
     "a root": ("z = m / jnp.sqrt(v + eps)", (forms.outside_root,), ["z = m / (jnp.sqrt(v) + eps)"]),
     "a maximum": ("z = m / jnp.maximum(v, eps)", (forms.sum_for_maximum,), ["z = m / (v + eps)"]),
     "a keyword too many": ("f(1, mask=m, b=2); f(mask=m)", (forms.without_keyword, ("mask",)),
@@ -111,7 +112,7 @@ def test_names_that_functions_import_are_known():
 def test_edits_are_whole_lines_and_make_the_text(end):
     old, new = (f"a{end}b{end}c", f"a{end}x{end}c{end}d{end}")
     edits = edits_between("port.py", old, new)
-    assert edits[0] == Edit("port.py", 2, f"b{end}c", f"x{end}c{end}d{end}")
+    assert edits[0] == FileEdit("port.py", 2, f"b{end}c", f"x{end}c{end}d{end}")
     assert edited(old, edits) == new
     assert "".join(lines_of(old)) == old
 
@@ -121,7 +122,7 @@ def test_a_file_that_was_changed_meanwhile_is_left_alone():
     with pytest.raises(ValueError, match=r"port\.py has changed at line 2 since it was checked"):
         edited("a\nbb\n", edits)
     with pytest.raises(ValueError, match="has changed"):
-        edited("a\n", [Edit("port.py", 5, "", "c\n")])
+        edited("a\n", [FileEdit("port.py", 5, "", "c\n")])
 
 
 def test_numbers_are_written_short_and_exact():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch_bridge.judge.causes.edit import Edit
+from torch_bridge.judge.causes.edit import FileEdit
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Cause:
     before: float = 0.0
     after: float = 0.0
     values: int = 0
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[FileEdit, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 
 @dataclass(frozen=True)
-class Edit:
+class FileEdit:
     """Whole lines in place of others, in one file.
 
     Attributes:
@@ -28,18 +28,18 @@ def lines_of(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def edits_between(path: str, old: str, new: str) -> tuple[Edit, ...]:
+def edits_between(path: str, old: str, new: str) -> tuple[FileEdit, ...]:
     """Return the changes of whole lines that make one text of another."""
     before, after = lines_of(old), lines_of(new)
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     return tuple(
-        Edit(path, i + 1, "".join(before[i:j]), "".join(after[k:m]))
+        FileEdit(path, i + 1, "".join(before[i:j]), "".join(after[k:m]))
         for kind, i, j, k, m in matcher.get_opcodes()
         if kind != "equal"
     )
 
 
-def edited(text: str, edits: Sequence[Edit]) -> str:
+def edited(text: str, edits: Sequence[FileEdit]) -> str:
     """Return a file's text with edits applied, all or none.
 
     Raises:
