@@ -17,6 +17,7 @@ from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.causes.step_cases import step_cases
 from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
@@ -181,16 +182,16 @@ def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
     others = report.difference if report.difference is not None and report.difference.phase == "learning_rate" else None
     if others is not None:
         bad.setdefault(others.step, others.distance)
-    if not bad or port.tx is None:
+    if not bad:
         return []
     steps = steps_to_explain(port.trace, sorted(bad))
     try:
-        cases = rule_cases(port, steps)
+        cases = rule_cases(port, steps) if port.tx is not None else step_cases(port, steps)
     except CannotWiden:  # the report has a note of it
         return []
     if not cases:
         return []
-    first = min(bad)
+    first, steps = min(bad), sorted(case.step for case in cases)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
     found = []
     rule, average = RuleQuestion(cases), average_question(port.trace, cases)
