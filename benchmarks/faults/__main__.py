@@ -1,9 +1,13 @@
 """``python -m benchmarks.faults [--every N] [--recipe R] [--only NAME] [--reproduce] [--cache DIRECTORY]``."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
+
+# Programs are compiled for each port, and run a few times: compile them quickly, before JAX is imported.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 

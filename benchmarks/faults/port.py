@@ -15,10 +15,12 @@ class Place:
     Attributes:
         step: from 0.
         names: for each phase that may be the first to show it, the layers or the parameters: all of them, no others.
+        groups: the optimizer's groups of those, for a number that each group has.
     """
 
     step: int
     names: Mapping[str, frozenset[str]]
+    groups: frozenset[str] = frozenset()
 
     def holds(self, report: Report, others: bool = False) -> bool:
         """True if a report names this place.
@@ -33,8 +35,10 @@ class Place:
         first = report.difference
         if first is None or first.step != self.step or first.phase not in self.names:
             return False
-        wanted, found_in = self.names[first.phase], set(report.place)
-        return first.name in wanted and (found_in >= wanted if others else found_in == wanted)
+        wanted, found = self.names[first.phase], set(report.place)
+        if first.phase in report.numbers and found <= self.groups:
+            return True
+        return first.name in wanted and (found >= wanted if others else found == wanted)
 
 
 @dataclass(frozen=True)

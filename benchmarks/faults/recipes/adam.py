@@ -11,7 +11,7 @@ from tests.support.planted.numbers import Numbers
 
 NUMBERS = Numbers(lr=0.02, betas=(0.8, 0.95), eps=1e-3, decay=0.05, max_norm=0.4)
 RNG = np.random.default_rng(1)
-EXAMPLES = RNG.standard_normal((40, 5)).astype(np.float32), RNG.standard_normal((40, 2)).astype(np.float32)
+EXAMPLES = RNG.standard_normal((48, 5)).astype(np.float32), RNG.standard_normal((48, 2)).astype(np.float32)
 
 
 def parts() -> Parts:

@@ -27,7 +27,7 @@ NUMBERS = Numbers(
     rates=tuple(LR * factor(t) for t in range(STEPS)),
 )  # fmt: skip
 RNG = np.random.default_rng(2)
-EXAMPLES = RNG.standard_normal((40, 6)).astype(np.float32), RNG.integers(0, 4, 40).astype(np.int32)
+EXAMPLES = RNG.standard_normal((48, 6)).astype(np.float32), RNG.integers(0, 4, 48).astype(np.int32)
 
 
 def parts() -> Parts:

@@ -17,8 +17,8 @@ NUMBERS = Numbers(
 )  # fmt: skip
 RNG = np.random.default_rng(4)
 EXAMPLES = (
-    RNG.standard_normal((40, 6)).astype(np.float32),
-    RNG.integers(0, 2, (40, 2)).astype(np.float32),
+    RNG.standard_normal((48, 6)).astype(np.float32),
+    RNG.integers(0, 2, (48, 2)).astype(np.float32),
 )
 
 

@@ -14,7 +14,7 @@ NUMBERS = Numbers(
     lr=0.05, momentum=0.9, nesterov=True, decay=0.01, rates=tuple(0.05 * 0.5 ** (t // 3) for t in range(9)), epoch=3
 )
 RNG = np.random.default_rng(3)
-EXAMPLES = RNG.standard_normal((40, 2, 4, 4)).astype(np.float32), RNG.integers(0, 3, 40).astype(np.int32)
+EXAMPLES = RNG.standard_normal((48, 2, 4, 4)).astype(np.float32), RNG.integers(0, 3, 48).astype(np.int32)
 
 
 def parts() -> Parts:

@@ -50,6 +50,7 @@ AVERAGE = {
     "average-decay-from-start": _of(lambda n: averages.ema(n.ema + 0.05, copy_first=False)),
     "average-before-step": _by_hand(lambda n: lambda a, p, q, k: jnp.where(k == 0, p, _ema(a, p, n.ema))),
     "average-before-step-from-start": _by_hand(lambda n: lambda a, p, q, k: _ema(a, p, n.ema)),
+    "average-from-zero": _by_hand(lambda n: lambda a, p, q, k: _ema(jnp.where(k == 0, 0.0, a), q, n.ema)),
     "average-still": _by_hand(lambda n: lambda a, p, q, k: a),
     "average-copied": _by_hand(lambda n: lambda a, p, q, k: q, 1),
     "average-swapped": _by_hand(lambda n: lambda a, p, q, k: jnp.where(k == 0, q, _ema(a, q, 1 - n.ema)), 1),

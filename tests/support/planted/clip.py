@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tests.support.planted.numbers import BY_DATA, Numbers, Planted, decay
+from tests.support.planted.numbers import Numbers, Planted, decay
 from tests.support.planted.stages import clip, clip_each
 
 
@@ -35,15 +35,15 @@ def _coupled(n: Numbers) -> bool:
 
 
 def _of_norm(make) -> Planted:
-    return Planted(make, _norm, ("clip", "state"), BY_DATA)
+    return Planted(make, _norm, ("clip", "state"))
 
 
 def _behind_decay(make) -> Planted:
-    return Planted(make, _coupled, ("clip", "state", "weight_decay"), BY_DATA)
+    return Planted(make, _coupled, ("clip", "state", "weight_decay"))
 
 
 CLIP = {
-    "clip-missing": Planted(lambda n: dict(clip=None), lambda n: _norm(n) or _values(n), ("clip", "state"), BY_DATA),
+    "clip-missing": Planted(lambda n: dict(clip=None), lambda n: _norm(n) or _values(n), ("clip", "state")),
     "clip-without-epsilon": _of_norm(lambda n: dict(clip=optax.clip_by_global_norm(n.max_norm))),
     "clip-of-each-leaf": _of_norm(lambda n: dict(clip=clip_each(n.max_norm))),
     "clip-of-each-leaf-without-epsilon": _of_norm(lambda n: dict(clip=clip_each(n.max_norm, 0.0))),
@@ -56,16 +56,16 @@ CLIP = {
     "clip-value": _of_norm(lambda n: dict(clip=clip(0.8 * n.max_norm))),
     "clip-value-without-epsilon": _of_norm(lambda n: dict(clip=optax.clip_by_global_norm(0.5 * n.max_norm))),
     "clip-by-root-mean-square": _of_norm(lambda n: dict(clip=of_mean_square(n.max_norm))),
-    "clip-always": Planted(lambda n: dict(clip=always(n.max_norm)), _norm, ("clip", "state"), BY_DATA),
+    "clip-always": Planted(lambda n: dict(clip=always(n.max_norm)), _norm, ("clip", "state")),
     "clip-extra": Planted(
         lambda n: dict(clip=optax.clip_by_global_norm(0.2)), lambda n: n.max_norm is None and n.clip_value is None,
-        ("clip", "state"), BY_DATA),
-    "clip-of-the-norm": Planted(lambda n: dict(clip=clip(n.clip_value)), _values, ("clip", "state"), BY_DATA),
+        ("clip", "state")),
+    "clip-of-the-norm": Planted(lambda n: dict(clip=clip(n.clip_value)), _values, ("clip", "state")),
     "clip-of-the-norm-without-epsilon": Planted(
-        lambda n: dict(clip=optax.clip_by_global_norm(n.clip_value)), _values, ("clip", "state"), BY_DATA),
+        lambda n: dict(clip=optax.clip_by_global_norm(n.clip_value)), _values, ("clip", "state")),
     "clip-by-norm-2": Planted(
-        lambda n: dict(clip=clip(n.max_norm)), lambda n: n.order != 2, ("clip", "state"), BY_DATA),
+        lambda n: dict(clip=clip(n.max_norm)), lambda n: n.order != 2, ("clip", "state")),
     "clip-by-norm-2-without-epsilon": Planted(
-        lambda n: dict(clip=optax.clip_by_global_norm(n.max_norm)), lambda n: n.order != 2, ("clip", "state"), BY_DATA),
+        lambda n: dict(clip=optax.clip_by_global_norm(n.max_norm)), lambda n: n.order != 2, ("clip", "state")),
 }  # fmt: skip
 """Entry -> the port with that fault."""

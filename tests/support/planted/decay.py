@@ -49,6 +49,11 @@ DECAY = {
         lambda n: _with(n, decay(n, mask=stages.only(1))), "matrices", lambda n: _decays(n) and not n.spared),
     "decay-everywhere": _of_decay(
         lambda n: _with(n, optax.add_decayed_weights(n.decay)), "vectors", lambda n: _decays(n) and n.spared),
+    "decay-inverted": _of_decay(
+        lambda n: _with(n, decay(n, mask=stages.only(1))),
+        "all",
+        lambda n: _decays(n) and n.spared,
+    ),
     "decay-negative": _of_decay(lambda n: _with(n, decay(n, -n.decay))),
     "decay-value": _of_decay(lambda n: _with(n, decay(n, 1.3 * n.decay))),
     "decay-l1": _of_decay(

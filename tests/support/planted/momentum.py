@@ -71,6 +71,8 @@ MOMENTUM = {
     "dampening-missing": _in(_buffer, _damped, 1),
     "dampening-on-first": _in(lambda n: _buffer(n, first=1 - n.dampening, later=1 - n.dampening), _damped),
     "dampening-value": _in(lambda n: _buffer(n, later=0.9 - n.dampening), _damped, 1),
-    "ascent": _behind(lambda n: dict(rate=optax.scale_by_schedule(_rate(n))), lambda n: True),
+    "ascent": Planted(
+        lambda n: dict(rate=optax.scale_by_schedule(_rate(n))), lambda n: True, ("learning_rate", "parameter")
+    ),
 }
 """Entry -> the port with that fault."""

@@ -99,10 +99,6 @@ def rule(n: Numbers, **replaced: Any) -> optax.GradientTransformation:
     return chain if follows is None else funcsgd_averages.with_average(chain, follows)
 
 
-BY_DATA = -1
-"""The gradients decide which step shows a fault of clipping first."""
-
-
 @dataclass(frozen=True)
 class Planted:
     """A fault of a rule.
@@ -111,8 +107,8 @@ class Planted:
         replaces: the stages that it replaces in the right port of a recipe, see `rule`.
         when: the recipes that can have it.
         shows: the quantities of which one is the first to show it: ``state`` is the one in which gradients show.
-        step: the first step that shows it; a function of the recipe where it depends on it, `BY_DATA` where it depends
-            on the gradients.
+        step: the first step that shows it; a function of the recipe where it depends on it. Of clipping the gradients
+            decide.
         leaves: the parameters that it is in: ``all``, those that ``decay``, ``vectors`` or ``matrices``.
     """
 

@@ -3,11 +3,10 @@
 import functools
 
 import torch
-from torch.optim import lr_scheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 import torch_bridge
 from tests.support.planted.numbers import Numbers
+from tests.support.planted.torch_side import average_of, clip, optimizer_of, scheduler_of
 
 SGD = functools.partial(Numbers, lr=0.05, momentum=0.9, decay=0.02)
 ADAM = functools.partial(Numbers, lr=0.05, betas=(0.8, 0.95), eps=0.03, decay=0.02)
@@ -46,47 +45,17 @@ def model():
     return torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
 
 
-def optimizer_of(n, net):
-    groups = [{"params": list(net.parameters())}]
-    if n.spared:
-        groups = [
-            {"params": [p for p in net.parameters() if p.ndim > 1]},
-            {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-    options = {"lr": n.lr, "weight_decay": n.decay}
-    if n.betas:
-        kind = torch.optim.AdamW if n.decoupled else torch.optim.Adam
-        return kind(groups, betas=n.betas, eps=n.eps, amsgrad=n.amsgrad, **options)
-    return torch.optim.SGD(groups, momentum=n.momentum, dampening=n.dampening, nesterov=n.nesterov, **options)
-
-
-def scheduler_of(n, optimizer):
-    factors = [rate / n.lr for rate in n.rates[:: n.epoch or 1]]
-    return lr_scheduler.LambdaLR(optimizer, lambda t: factors[min(t, len(factors) - 1)]) if factors else None
-
-
-def average_of(n, net):
-    if n.ema is None:
-        return None
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(n.ema) if n.ema else get_swa_multi_avg_fn())
-
-
 @functools.cache
 def recorded(name, steps=8):
     """A run of `NUMBERS`, on gradients that need no model of the port's."""
     n, net = NUMBERS[name], model()
     optimizer, average = optimizer_of(n, net), average_of(n, net)
     scheduler = scheduler_of(n, optimizer)
-    clip = {"clip_value": n.clip_value} if n.clip_value else {}
-    clip = {"max_norm": n.max_norm, "norm_type": n.order} if n.max_norm else clip
-    recorder = torch_bridge.record(net, optimizer, average=average, clip=clip or None)
+    recorder = torch_bridge.record(net, optimizer, average=average)
     for t in range(steps):
         optimizer.zero_grad()
         (net(torch.randn(7, 6)) ** 2).mean().mul(4).backward()
-        if n.clip_value:
-            torch.nn.utils.clip_grad_value_(net.parameters(), **clip)
-        elif clip:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), **clip)
+        clip(n, net)
         optimizer.step()
         if average is not None:
             average.update_parameters(net)
