@@ -4,33 +4,15 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 
 # Programs are compiled for each port, and run a few times: compile them quickly, before JAX is imported.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 
-from benchmarks.faults.clean import clean
-from benchmarks.faults.port import Port
-from benchmarks.faults.recipes import RECIPES
+from benchmarks.faults.ports import ports
 from benchmarks.faults.row import Row, measured
-from benchmarks.faults.scenarios import scenarios
-from benchmarks.faults.several import several
-from benchmarks.faults.singles import singles, unknown
 from benchmarks.faults.table import lines, shortfalls
-
-
-def ports(recipe: str = "", only: str = "", every: int = 1) -> Iterator[Port]:
-    """Yield the ports of the benchmark, every n-th of each kind."""
-    chosen = [each for name, each in RECIPES.items() if recipe in name]
-    kinds = [
-        *((make(each)) for make in (singles, several, unknown, clean) for each in chosen),
-        scenarios() if recipe in "scenarios" else iter(()),
-    ]
-    for kind in kinds:
-        wanted = [port for port in kind if only in port.title]
-        yield from wanted[::every]
 
 
 def _options() -> argparse.Namespace:
