@@ -26,7 +26,7 @@ from torch_bridge.trace.trace import Array
 
 if TYPE_CHECKING:
     from torch_bridge.judge.port import Port
-    from torch_bridge.judge.report import Report
+    from torch_bridge.judge.report import Difference, Report
     from torch_bridge.judge.twins import TwinFindings
 
 _TRIED = 12
@@ -72,7 +72,25 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
             report = replace(report, notes=(*report.notes, note))
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
-    return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+    found = replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+    return replace(found, difference=_without_a_likeness(found))
+
+
+def _without_a_likeness(report: "Report") -> "Difference | None":
+    """Return the difference; in the parameter where it was put down to a learning rate that is no cause of it.
+
+    At one step of one parameter another direction may be a multiple of torch's.
+    """
+    first = report.difference
+    if (
+        first is None
+        or first.phase != "learning_rate"
+        or not any((f.step, f.phase, f.name) == (first.step, first.phase, first.name) for f in report.rules)
+    ):
+        return first
+    if not report.causes or any(cause.family == "schedule" or cause.name == "ascent" for cause in report.causes):
+        return first
+    return replace(first, phase="parameter", constants={})
 
 
 def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
@@ -148,8 +166,8 @@ def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
     """Running statistics: the mistakes that turn torch's into the port's, see `torch_bridge.judge.buffer_causes`."""
     found: dict[str, list[FunctionFinding]] = {}
     for f in report.functions:
-        if f.phase == "buffer" and not f.same and f.cause:
-            found.setdefault(f.cause, []).append(f)
+        for name in f.cause.split(" + ") if f.phase == "buffer" and not f.same and f.cause else ():
+            found.setdefault(name, []).append(f)
     causes = []
     for name, findings in found.items():
         entry, first = entry_named(name), findings[0]

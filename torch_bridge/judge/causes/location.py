@@ -1,6 +1,6 @@
 """Where a difference is: the quantities that still differ where everything before them is torch's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,9 +31,20 @@ def place_of(report: "Report", port: "Port", twins: "TwinFindings | None") -> tu
         found = _layers(d.step, port, twins.reading)
         return found.names, counted + found.substitutions
     findings: list[FunctionFinding | RuleFinding] = [*report.functions, *report.rules]
-    return tuple(f.name for f in findings if (f.step, f.phase) == (d.step, d.phase) and not f.same) or (
-        d.name,
-    ), counted
+    off = [f for f in findings if f.step == d.step and not f.same]
+    here = [f for f in off if f.phase == d.phase]
+    if d.constants and len(here) == 1 and here[0] in report.rules:
+        here += _alike(here[0], [f for f in report.rules if f in off])
+    return tuple(dict.fromkeys(f.name for f in here)) or (d.name,), counted
+
+
+def _alike(first: RuleFinding, off: Sequence[RuleFinding]) -> list[RuleFinding]:
+    """Those that stand beside a first finding whose phase is that of the number that explains it.
+
+    Only one parameter is asked for the number; the others that differ do so in the quantity that shows it first.
+    """
+    others = [f for f in off if f.name != first.name]
+    return [f for f in others if f.phase == others[0].phase]
 
 
 def _layers(step: int, port: "Port", reading: Reading) -> Place:

@@ -44,11 +44,13 @@ class RuleQuestion:
         averages, nesterov, amsgrad = "betas[0]" in leaf.numbers, leaf.flags.get("nesterov"), leaf.flags.get("amsgrad")
         decays = any(group.get("weight_decay") for group in leaf.groups)
         scheduled = any(x.rates.min() != x.rates.max() for x in self.cases[0].tree.leaves.values())
+        groups = {group.get("weight_decay", 0.0) for group in leaf.groups}
         how = self.cases[0].tree.clip
         left_out = {
             "clip-extra" if how else "",
             *(_OF_NORMS if "clip_value" in how else _OF_VALUES),
             *(_OF_NORM_2 if how.get("norm_type", 2.0) == 2 else ()),
+            *(("decay-inverted", "decay-everywhere") if len(groups) == 1 else ()),
             "nesterov-extra" if nesterov else "nesterov-missing",
             *(() if amsgrad else ("amsgrad-missing", "amsgrad-of-corrected")),
         }
