@@ -32,7 +32,6 @@ _FUNCTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "mish": ("x * jnp.tanh(jax.nn.softplus(x))", lambda x: x * jnp.tanh(jax.nn.softplus(x))),
     "relu6": ("jax.nn.relu6(x)", lambda x: jnp.clip(x, 0, 6)),
     "hardswish": ("jax.nn.hard_swish(x)", lambda x: x * jnp.clip(x + 3, 0, 6) / 6),
-    "hardsigmoid": ("jax.nn.hard_sigmoid(x)", lambda x: jnp.clip(x + 3, 0, 6) / 6),
     "hardtanh": ("jax.nn.hard_tanh(x)", lambda x: jnp.clip(x, -1, 1)),
     "softsign": ("jax.nn.soft_sign(x)", lambda x: x / (1 + jnp.abs(x))),
 }

@@ -26,7 +26,7 @@ def _flattened(patterns: Patterns) -> Iterator[Edits]:
     """Axes after the first in another order, before they are merged; first that of torch's NCHW."""
     for given, result in _reshapes(patterns):
         n = given.ndim
-        if n > 2 and result.ndim < n and result.shape[0] == given.shape[0]:
+        if n > 2 and result.ndim == 2 and result.shape[0] == given.shape[0]:
             first = (0, n - 1, *range(1, n - 1))
             orders = [(0, *rest) for rest in itertools.permutations(range(1, n))] if n < 5 else [first]
             for order in dict.fromkeys((first, *orders)):

@@ -28,7 +28,7 @@ from torch_bridge.judge.causes import (
 )
 from torch_bridge.judge.causes.entry import Entry
 
-REWRITES = (activation, softmax, attention, normalisation, convolution, pooling, axes, linear, criterion, factor)
+REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, criterion, activation, linear, factor)
 """The modules of entries inside the loss function, each a replacement of values in its program."""
 
 FAMILIES = (order, batch, function, *REWRITES, outcome, statistics, clip, decay, momentum, moments, schedule, average)

@@ -28,7 +28,7 @@ def _huber(x: Any, delta: Any) -> Any:
 _ERRORS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "squared": ("square, as MSELoss has", "(x - y)**2", lambda e: e * e),
     "absolute": ("absolute value, as L1Loss has", "jnp.abs(x - y)", jnp.abs),
-    "huber": ("SmoothL1Loss, with a beta of 1", "optax.huber_loss(x, y, 1.0)", lambda e: _huber(e, 1.0)),
+    "huber": ("SmoothL1Loss, with a beta of 1", "optax.huber_loss(x, y, delta=1.0)", lambda e: _huber(e, 1.0)),
 }
 
 
@@ -83,7 +83,7 @@ def _labels(patterns: Patterns, size: int) -> Iterator[tuple[Value, list[int]]]:
     for argument in patterns.graph.arguments:
         if jnp.issubdtype(argument.aval.dtype, jnp.integer) and math.prod(argument.shape) == size:
             numbers = np.unique(np.asarray(patterns.array(argument)))
-            yield argument, [-100, *map(int, numbers[:_MOST])]
+            yield argument, [int(number) for number in numbers[:_MOST]]
 
 
 def _ignored(mean_of_all: bool) -> Callable[[Patterns], Iterator[Edits]]:
@@ -165,9 +165,9 @@ ENTRIES = (
           _weights_left_out),
     Entry("class-weights-missing", "loss", "The losses are not weighted by their class, torch's are.",
           "(weights[y] * losses).sum() / weights[y].sum()", _weighted),
-    Entry("huber-delta", "loss", "The delta of HuberLoss is another number.", "optax.huber_loss(x, y, {torch})",
+    Entry("huber-delta", "loss", "The delta of HuberLoss is another number.", "optax.huber_loss(x, y, delta={torch})",
           _huber_delta, "torch's HuberLoss has a delta of {torch}", start=1.0),
     Entry("smooth-l1-beta", "loss", "The beta of SmoothL1Loss is another number, or its division by beta is missing.",
-          "optax.huber_loss(x, y, {torch}) / {torch}", _smooth_l1_beta, "torch's SmoothL1Loss has a beta of {torch}",
+          "optax.huber_loss(x, y, delta={torch}) / {torch}", _smooth_l1_beta, "torch's SmoothL1Loss has a beta of {torch}",
           start=1.0),
 )  # fmt: skip

@@ -26,11 +26,11 @@ def _windows(op: Op, **changes: Any) -> dict[str, Any]:
 
 
 def _sum(x: Any, how: dict[str, Any]) -> Any:
-    return lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, **how)
+    return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, **how)
 
 
 def _max(x: Any, how: dict[str, Any]) -> Any:
-    return lax.reduce_window(x, jnp.asarray(-jnp.inf, x.dtype), lax.max, **how)
+    return lax.reduce_window(x, np.asarray(-np.inf, x.dtype), lax.max, **how)
 
 
 def _averages(patterns: Patterns) -> Iterator[tuple[Op, Op]]:

@@ -51,8 +51,9 @@ class Rewrite:
 
     @property
     def number(self) -> int:
-        """That of the first operation whose result is replaced."""
-        return min(edit.at.op.number for edit in self.edits if edit.at.op is not None)
+        """That of the operation behind which the program becomes another one."""
+        reads = [x.op.number for edit in self.edits for x in edit.reads if x.op is not None]
+        return max(reads) if reads else min(edit.at.op.number for edit in self.edits if edit.at.op is not None)
 
     def fitted(self, constant: float) -> "Rewrite":
         """Return it with a constant."""
@@ -161,9 +162,9 @@ class RewriteSearch:
         return (), [], None
 
     def _candidates(self, after: int) -> list[Rewrite]:
-        """The replacements without a constant: first those right behind an operation, then the others."""
+        """The replacements without a constant: first those from an operation on, then the others."""
         found = [each for entry in ENTRIES if not entry.fitted for each in self.steps[0].rewrites(entry)]
-        return sorted(found, key=lambda each: (each.number <= after, each.number))
+        return sorted(found, key=lambda each: (each.number < after, each.number))
 
     def _changed(self, step: int, rewrites: Sequence[Rewrite]) -> Any:
         """The values that change with replacements; None where one does not fit."""
@@ -218,7 +219,10 @@ class RewriteSearch:
             return None
         self._proofs += 1
         mended = self._mended(rewrites)
-        agreement = None if mended is None else LossQuestion(mended).agreement(())
+        try:
+            agreement = None if mended is None else LossQuestion(mended).agreement(())
+        except Exception:  # what has no derivative, for one
+            return None
         if mended is None or agreement is None or not agreement.same:
             return None
         return rewrites, mended, agreement

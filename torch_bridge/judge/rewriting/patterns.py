@@ -211,7 +211,7 @@ class Patterns:
         """Every value less another one that is multiplied by the reciprocal of a root, or divided by the root."""
         found = []
         for op in self.ops:
-            if op.name == "sub" and not any(x.fixed for x in op.inputs) and op.outputs[0].ndim > 1:
+            if op.name == "sub" and not op.inputs[0].fixed and op.inputs[1].shape and op.outputs[0].ndim > 1:
                 found += list(self._normalisations(op))
         return found
 
@@ -262,7 +262,7 @@ def before(value: Value, through: Collection[str]) -> Iterator[Value]:
         value = waiting.pop()
         yield value
         if value.name in through:
-            new = dict.fromkeys(x for x in value.inputs if x not in seen and not x.fixed)
+            new = dict.fromkeys(x for x in value.inputs if x not in seen)
             seen.update(new)
             waiting.extend(new)
 

@@ -154,9 +154,9 @@ NETS = {
        for name, act in {
            "relu": F.relu, "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "tanh": torch.tanh,
            "sigmoid": torch.sigmoid, "leaky-relu": F.leaky_relu, "elu": F.elu, "selu": F.selu, "softplus": F.softplus,
-           "mish": F.mish, "relu6": lambda x: F.relu6(9 * x), "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid,
-           "hardtanh": F.hardtanh, "softsign": F.softsign, "none": lambda x: x,
+           "mish": F.mish, "hardswish": F.hardswish, "hardtanh": F.hardtanh, "softsign": F.softsign, "none": lambda x: x,
            "leaky-relu 0.25": lambda x: F.leaky_relu(x, 0.25), "elu 0.5": lambda x: F.elu(x, 0.5)}.items()},
+    "perceptron, relu6": (lambda: Perceptron(F.relu6), lambda: (9 * torch.randn(N, 6),), _classes, F.cross_entropy),
     "perceptron, root": (lambda: Perceptron(norm=Outside()), _vectors, _classes, F.cross_entropy),
     "perceptron, unbiased": (lambda: Perceptron(norm=Outside(True, False)), _vectors, _classes, F.cross_entropy),
     "perceptron, rms": (lambda: Perceptron(norm=RMS(6)), _vectors, _classes, F.cross_entropy),

@@ -1,5 +1,6 @@
 """Every entry inside the loss function, planted in a port of one of `function_nets`; and correct ports of these."""
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,11 +43,11 @@ def exact_gelu(x):
 
 
 def perceptron(*, act=exact_gelu, first=dense, second=dense, last=dense, norm=layer_norm, residual=lambda h: h,
-               end=jnp.tanh, loss=cross_entropy):  # fmt: skip
+               join=operator.add, end=jnp.tanh, loss=cross_entropy):  # fmt: skip
     def loss_fn(p, batch):
         x, y = batch
         h = act(first(p, "first", x))
-        h = second(p, "second", norm(p, "norm", h)) + residual(h)
+        h = join(second(p, "second", norm(p, "norm", h)), residual(h))
         return loss(last(p, "last", end(h)), y)
 
     return loss_fn
@@ -181,7 +182,7 @@ def mse(z, y):
 
 
 def huber(z, y, delta=1.0):
-    return optax.huber_loss(z, y, delta).mean()
+    return optax.huber_loss(z, y, delta=delta).mean()
 
 
 def bce(z, y):
@@ -249,7 +250,7 @@ ON_PERCEPTRON = {
     "bias-missing": {"first": without_bias},
     "scale-missing": {"norm": lambda p, n, x: layer_norm({**p, "norm.weight": jnp.ones((), x.dtype)}, n, x)},
     "residual-missing": {"residual": residual_of_nothing},
-    "sign-of-a-sum": {"residual": lambda h: -h},
+    "sign-of-a-sum": {"join": operator.sub},
     "class-weights-extra": {"loss": partial(weighted, mean=True)},
     "factor-missing": {"last": lambda p, n, x: dense(p, n, x) / 4},
 }  # fmt: skip
@@ -280,7 +281,7 @@ PLANTED = {
     "gelu-not-approximated": Planted("perceptron, gelu-tanh", perceptron()),
     **{f"activation-not-{name}": Planted(f"perceptron, {name}", perceptron(act=jax.nn.celu))
        for name in ("relu", "silu", "tanh", "sigmoid", "leaky-relu", "selu", "softplus", "mish", "relu6", "hardswish",
-                    "hardsigmoid", "hardtanh", "softsign")},
+                    "hardtanh", "softsign")},
     "activation-not-gelu-tanh": Planted("perceptron, gelu-tanh", perceptron(act=jax.nn.silu)),
     "activation-not-elu": Planted("perceptron, elu", perceptron(act=jax.nn.silu)),
     "activation-extra": Planted("perceptron, none", perceptron(act=jax.nn.relu)),
