@@ -68,8 +68,9 @@ def _replaced(name: str) -> Callable[[Patterns], Iterator[Edits]]:
     function = _FUNCTIONS[name][1]
 
     def repair(patterns: Patterns) -> Iterator[Edits]:
+        right = {region.result for region in patterns.regions if _is(patterns, region, name)}
         for region in patterns.regions:
-            if not _is(patterns, region, name):
+            if region.result not in right:  # of something else, perhaps: another entry's
                 yield (Edit(region.result, (region.given,), function, port_words(patterns, region)),)
 
     return repair

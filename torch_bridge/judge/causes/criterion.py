@@ -129,21 +129,6 @@ def _weights_left_out(patterns: Patterns) -> Iterator[Edits]:
                         yield (Edit(mean, (losses,), lambda e, s=sign: s * e.mean(), str(i)),)
 
 
-def _weighted(patterns: Patterns) -> Iterator[Edits]:
-    """Weights that the function is given and does not use, by the labels."""
-    for op, mean in _means(patterns):
-        losses = op.inputs[0]
-        for labels, numbers in _labels(patterns, math.prod(losses.shape)):
-            for weights in patterns.graph.arguments:
-                if weights.floating and weights.ndim == 1 and not weights.users and weights.shape[0] > max(numbers):
-
-                    def make(e: Any, y: Any, w: Any) -> Any:
-                        each = w[y.reshape(e.shape)]
-                        return (e * each).sum() / each.sum()
-
-                    yield (Edit(mean, (losses, labels, weights), make),)
-
-
 ENTRIES = (
     *(Entry(f"error-not-{name}", "loss", f"Of the error another function is taken than its {words}.", code, _error(name))
       for name, (words, code, _) in _ERRORS.items()),
@@ -163,8 +148,6 @@ ENTRIES = (
           _weights_normalised),
     Entry("class-weights-extra", "loss", "The losses are weighted, torch's are not.", "losses.mean()",
           _weights_left_out),
-    Entry("class-weights-missing", "loss", "The losses are not weighted by their class, torch's are.",
-          "(weights[y] * losses).sum() / weights[y].sum()", _weighted),
     Entry("huber-delta", "loss", "The delta of HuberLoss is another number.", "optax.huber_loss(x, y, delta={torch})",
           _huber_delta, "torch's HuberLoss has a delta of {torch}", start=1.0),
     Entry("smooth-l1-beta", "loss", "The beta of SmoothL1Loss is another number, or its division by beta is missing.",

@@ -77,6 +77,8 @@ def _product(found: Normalisation, of: Callable[[Any], tuple[Any, Any]]) -> Edit
     def make(x: Any, mean: Any, other: Any, root: Any) -> Any:
         del mean
         m, variance = of(x)
+        if root.size == other.size:
+            root = root.reshape(other.shape)
         fitting = root if root.ndim in (0, other.ndim) else _widened(root, x)
         rest = fitting / other if divides else other / fitting
         return (x - m) * lax.rsqrt(variance + eps) * rest

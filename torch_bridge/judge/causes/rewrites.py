@@ -14,7 +14,7 @@ from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.causes.factor import OF_THE_FUNCTION
 from torch_bridge.judge.causes.loss_cases import LossCase
 from torch_bridge.judge.causes.loss_question import LossQuestion
-from torch_bridge.judge.causes.search import Agreement, fitted
+from torch_bridge.judge.causes.search import Agreement, Search, fitted
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.rewriting.edit import Edit
 from torch_bridge.judge.rewriting.evaluation import Evaluated, Rewritten
@@ -136,8 +136,8 @@ class RewriteSearch:
     def run(self) -> tuple[tuple[Rewrite, ...], list[LossCase], Agreement | None]:
         """Return the replacements that make the sides agree, the cases with them, and the agreement.
 
-        None where there are no such. Replacements without an agreement bring all layers to torch's, and something
-        behind these still differs.
+        None where there are no such. Replacements without an agreement bring layers to torch's, and something behind
+        these still differs.
         """
         chosen: tuple[Rewrite, ...] = ()
         reached, after = self._reached((), 0)
@@ -149,14 +149,18 @@ class RewriteSearch:
                     continue
                 if (proof := self._proof((*chosen, rewrite), changed)) is not None:
                     return proof
-                if self.layers is not None and not rewrite.entry.fitted:
+                if self.layers is not None:
                     further, number = self._reached(changed.items(), best[0])
                     best = (further, number, rewrite) if further > best[0] else best
-            if (proof := self._fits(chosen)) is not None:
-                return proof
             if best[2] is None:
                 break
             reached, after, chosen = best[0], best[1], (*chosen, best[2])
+            mended = self._mended(chosen)
+            if mended is not None and Search(LossQuestion(mended)).run(1):
+                return chosen, mended, None
+        for some in dict.fromkeys((chosen, ())):
+            if (proof := self._fits(some)) is not None:
+                return proof
         if chosen and (mended := self._mended(chosen)) is not None:
             return chosen, mended, None
         return (), [], None

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tests.torch_bridge.judge.causes.function_nets import WEIGHTS, recorded
@@ -107,16 +106,22 @@ def convolutions(*, stem=conv, second=conv, norm=batch_norm, pool=mean_pool, fla
     return loss_fn
 
 
-def evaluated(loss_fn):
-    """With running statistics as torch begins with them."""
+def evaluated(**how):
+    """With the running statistics of a model state, as torch begins with them."""
 
-    def norm(p, name, x):
-        return (x - STATISTICS["mean"]) / jnp.sqrt(STATISTICS["var"] + 1e-5) * p["bn.weight"] + p["bn.bias"]
+    def loss_fn(p, batch, state):
+        def norm(p, name, x):
+            root = jnp.sqrt(state["bn.running_var"] + 1e-5)
+            return (x - state["bn.running_mean"]) / root * p["bn.weight"] + p["bn.bias"]
 
-    return loss_fn(norm=norm)
+        return convolutions(norm=norm, **how)(p, batch), state
+
+    return loss_fn
 
 
-STATISTICS = {"mean": jnp.asarray(np.arange(4), jnp.float32) / 7, "var": jnp.asarray(np.arange(4) + 1, jnp.float32) / 3}
+def with_state(loss_fn):
+    """With a model state that it does not look at."""
+    return lambda p, batch, state: (loss_fn(p, batch), state)
 
 
 def causal(scores, k=0):
@@ -219,10 +224,12 @@ class Planted:
     Attributes:
         net: the name in `function_nets.NETS`.
         loss_fn: ``loss_fn(params, batch)``, parameters by torch's names.
+        buffers: for ``check(buffers=)``; with True it takes a model state, by torch's names as well.
     """
 
     net: str
     loss_fn: Any
+    buffers: bool | None = None
 
     @property
     def trace(self):
@@ -313,7 +320,8 @@ PLANTED = {
     "pooling-padding-counted": Planted("convolutions, not counted", convolutions()),
     "pooling-not-max": Planted("convolutions, max", convolutions()),
     "pooling-padding": Planted("convolutions, max", convolutions(pool=partial(max_pool, padding=AT_THE_END))),
-    "norm-evaluates": Planted("convolutions", evaluated(convolutions)),
+    "norm-evaluates": Planted("convolutions", evaluated(), True),
+    "norm-trains": Planted("convolutions, evaluated", with_state(convolutions()), True),
     "causal-mask-extra": Planted("transformer, not causal", transformer()),
     "reduced-not-last": Planted("transformer, last", transformer()),
     "constant-of-the-function": Planted("recurrent", recurrent(forget=1.0)),
@@ -353,6 +361,7 @@ CLEAN = {
     "attention by hand": Planted("transformer", transformer(
         softmax=hand_softmax, mask=lambda s: s + (1 - jnp.tril(jnp.ones(s.shape[-2:], s.dtype))) * -1e9)),
     "convolutions": Planted("convolutions", convolutions()),
+    "convolutions, evaluated": Planted("convolutions, evaluated", evaluated(), True),
     "recurrent": Planted("recurrent", recurrent()),
     "dropped": Planted("dropped", dropped(1 / 0.75)),
     "huber": Planted("regression, huber 0.5", perceptron(loss=partial(huber, delta=0.5))),

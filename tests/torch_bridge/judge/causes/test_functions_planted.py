@@ -24,7 +24,7 @@ def quick(names, few=QUICK):
 
 def cases_of(planted):
     batch = batches_of(planted.data, planted.trace)
-    port = Port(planted.trace, optax.sgd(0.1), planted.loss_fn, *[None] * 5, batch, None, lambda: None)
+    port = Port(planted.trace, optax.sgd(0.1), planted.loss_fn, None, planted.buffers, *[None] * 3, batch, None, print)
     programs = port.programs()
     return port, programs, loss_cases(port, programs, "retraced", (0, 1, 2))
 
@@ -77,15 +77,15 @@ def test_two_faults_at_once_are_named(names):
 
 
 def checked(planted):
-    return torch_bridge.check(planted.trace, optax.sgd(0.1), loss_fn=planted.loss_fn, data=planted.data)
+    return torch_bridge.check(planted.trace, optax.sgd(0.1), loss_fn=planted.loss_fn, data=planted.data, buffers=planted.buffers)
 
 
 def test_a_report_names_the_line_and_the_place():
-    report = checked(PLANTED["activation-not-gelu"])
+    report = checked(PLANTED["weight-transposed"])
     (cause,) = report.causes
-    assert (cause.name, report.place) == ("activation-not-gelu", ("norm",))
-    assert re.fullmatch(r"the activation is relu, torch's is gelu \(functions_planted.py:\d+\)", cause.sentence)
-    assert re.fullmatch(r"functions_planted.py:\d+: jax.nn.gelu\(x, approximate=False\)", cause.fix)
+    assert (cause.name, report.place) == ("weight-transposed", ("second",))
+    assert re.fullmatch(r"A square weight is not transposed.* \(functions_planted.py:\d+\)", cause.sentence)
+    assert re.fullmatch(r"functions_planted.py:\d+: x @ weight.T with torch's weight", cause.fix)
     assert report.substitutions <= 4
 
 
