@@ -33,7 +33,7 @@ def load_port(name: str, trace: Any) -> dict[str, Any]:
     return _port_of(name, _function(name), trace)
 
 
-def _port_of(name: str, function: Callable[..., Any], trace: Trace) -> dict[str, Any]:
+def _port_of(name: str, function: Callable[..., Any], trace: Any) -> dict[str, Any]:
     made = _call(function, trace)
     if not isinstance(made, dict) or not all(isinstance(key, str) for key in made):
         raise ValueError(
@@ -49,7 +49,7 @@ def port_path(name: str) -> Path | None:
     return Path(where) if where.endswith(".py") else None
 
 
-def load_text(name: str, text: str, trace: Trace) -> dict[str, Any]:
+def load_text(name: str, text: str, trace: Any) -> dict[str, Any]:
     """Return what a port's file would give with another text; the file stays as it is.
 
     Raises:
