@@ -22,7 +22,7 @@ LAYERS = {
         ("weights",),
         ("recording", "replaying", "checkpoint"),
         ("judge",),
-        ("render",),
+        ("fixes", "render"),
         ("demo", "parity"),
         ("cli", "pytest_plugin", "__init__"),
     ),

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +30,42 @@ def load_port(name: str, trace: Any) -> dict[str, Any]:
     Raises:
         ValueError: there is no such file, module or function, or it returns something else.
     """
-    made = _call(_function(name), trace)
+    return _port_of(name, _function(name), trace)
+
+
+def _port_of(name: str, function: Callable[..., Any], trace: Any) -> dict[str, Any]:
+    made = _call(function, trace)
     if not isinstance(made, dict) or not all(isinstance(key, str) for key in made):
         raise ValueError(
             f"{name} returned a {type(made).__name__}: a port is a dict of keywords for torch_bridge.check, such as "
             "{'tx': tx, 'loss_fn': loss_fn, 'data': (x, y)}"
         )
     return made
+
+
+def port_path(name: str) -> Path | None:
+    """Return the file of a port that is given as one; None for a module's."""
+    where = name.partition(":")[0]
+    return Path(where) if where.endswith(".py") else None
+
+
+def load_text(name: str, text: str, trace: Any) -> dict[str, Any]:
+    """Return what a port's file would give with another text; the file stays as it is.
+
+    Raises:
+        ValueError: as `load_port`.
+    """
+    where, _, attribute = name.partition(":")
+    module = types.ModuleType(Path(where).stem)
+    module.__file__ = where
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # as some libraries look up the module of a class
+    try:
+        exec(compile(text, where, "exec"), module.__dict__)
+        return _port_of(name, getattr(module, attribute or "port"), trace)
+    finally:
+        if before is not None:
+            sys.modules[module.__name__] = before
 
 
 def _function(name: str) -> Callable[..., Any]:
