@@ -25,6 +25,7 @@ PACKAGES = (
     "torch_bridge.data.traced",
     "torch_bridge.init",
     "torch_bridge.init.flax_nnx",
+    "torch_bridge.checkpoint",
     "torch_bridge.translate.optimizers",
 )
 """The public packages and modules, in the order of the reference. A name that two of them export has its page in the

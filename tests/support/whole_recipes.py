@@ -16,7 +16,16 @@ ADAM = st.fixed_dictionaries(
     {"weight_decay": DECAYS, "amsgrad": st.booleans(), "maximize": st.booleans()},
     optional={"betas": st.sampled_from([(0.8, 0.95), (0.0, 0.999)]), "eps": st.just(1e-3)},
 )
-OPTIMIZERS = {torch.optim.SGD: SGD, torch.optim.Adam: ADAM, torch.optim.AdamW: ADAM}
+RMSPROP = st.fixed_dictionaries(
+    {"weight_decay": DECAYS, "centered": st.booleans(), "maximize": st.booleans()},
+    optional={"alpha": st.sampled_from([0.9, 0.5]), "momentum": st.sampled_from([0.0, 0.9]), "eps": st.just(1e-3)},
+)
+OPTIMIZERS = {
+    torch.optim.SGD: SGD,
+    torch.optim.Adam: ADAM,
+    torch.optim.AdamW: ADAM,
+    torch.optim.RMSprop: RMSPROP,
+}
 CYCLED = ("cyclic", "cyclic, exponential range", "one cycle", "one cycle, three phases", "a plateau that cycles")
 SHAPES = {"a": (5,), "b": (2, 3)}
 
@@ -46,7 +55,7 @@ def recipes(draw):
     if scheduler in CYCLED:  # which set the momentum: there must be one, and Nesterov's or dampening with it
         for group in groups:
             group.pop("dampening", None)
-            if kind is torch.optim.SGD:
+            if kind in (torch.optim.SGD, torch.optim.RMSprop):
                 group["momentum"] = 0.9
     frozen = draw(st.booleans())
     # With one frozen and the other idle there would be no gradient at all, which torch's clipping by value refuses.

@@ -138,8 +138,8 @@ class Checkpoint:
             weights: of `torch_bridge.map_weights`, for parameters in another layout than torch's; None keeps them as a
                 dict by torch's names.
             steps_per_epoch: how many ``optimizer.step()`` lie between two ``scheduler.step()``.
-            steps_done: how many ``optimizer.step()`` were made; None takes the file's step, else what the optimizer
-                counted, else the scheduler's epochs.
+            steps_done: how many ``optimizer.step()`` were made; None takes what the optimizer counted, else the
+                file's step, else the scheduler's epochs.
 
         Returns:
             `Continued`: unpack it as ``params, state``.

@@ -56,12 +56,12 @@ def continued(
 
 
 def updates_done(found: "Checkpoint", steps_per_epoch: int = 1) -> int:
-    """Return how many updates a checkpoint counts, by its step, its optimizer or its scheduler; 0 if it counts none."""
-    if "step" in found.keys:
-        return int(found.part("step"))
+    """Return how many updates a checkpoint counts, by its optimizer, its step or its scheduler; 0 if it counts none."""
     counts = [int(held["step"]) for held in one_of(found.part("optimizer"))["state"].values() if "step" in held]
     if counts:
         return max(counts)
+    if "step" in found.keys:
+        return int(found.part("step"))
     epochs = [each["last_epoch"] for each in schedulers_of(found) if "last_epoch" in each]
     return max(epochs, default=0) * steps_per_epoch
 

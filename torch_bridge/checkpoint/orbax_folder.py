@@ -11,7 +11,7 @@ import optax
 
 from torch_bridge.checkpoint.file_list import check_files, write_file_list
 from torch_bridge.checkpoint.outline import filled, flattened, is_array, named_leaves, rebuilt
-from torch_bridge.checkpoint.replacement import replacing
+from torch_bridge.checkpoint.replacement import replacing, set_aside
 
 _OUTLINE = "outline"
 
@@ -149,7 +149,9 @@ class _Reader:
         self._ocp = _orbax()
         self._path = Path(path).absolute()
         if not self._path.is_dir():
-            raise FileNotFoundError(f"there is no folder {path}")
+            aside = set_aside(self._path)
+            hint = f"; {aside} is the one that was being replaced: move it back" if aside.is_dir() else ""
+            raise FileNotFoundError(f"there is no folder {path}{hint}")
         if not (self._path / _OUTLINE).is_dir():
             raise ValueError(
                 f"{path} is no whole checkpoint of torch_bridge.checkpoint.save: it has no {_OUTLINE}; of orbax's "

@@ -14,7 +14,8 @@ from torch_bridge.files import beside
 def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
     """Give the name of a new file or folder beside a place; at the end it is moved there.
 
-    It is on the disk before it is moved, so that after a crash there is the old one or the new one, whole.
+    It is on the disk before it is moved, so that after a crash there is the old one or the new one, whole. A folder
+    takes two moves: a crash between them leaves the old one where `set_aside` says.
 
     Args:
         path: the place.
@@ -28,13 +29,14 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
     require_free(target, force)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into: make it first")
-    new, old = beside(target), beside(target).with_suffix(".old")
+    new, old = beside(target), set_aside(target)
     try:
         yield new
         for each in (new, *new.rglob("*")) if new.is_dir() else (new,):
             _sync(each)
         require_free(target, force)
         if target.is_dir() and not target.is_symlink():  # which no folder can replace in one move
+            _remove(old)
             os.rename(target, old)
             try:
                 os.rename(new, target)
@@ -44,9 +46,18 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
         else:
             os.replace(new, target)
         _sync(target.parent)
+        _remove(old)
     finally:
-        for each in (new, old):
-            shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
+        _remove(new)
+
+
+def set_aside(path: Path) -> Path:
+    """Return where a folder is for the moment in which another one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def require_free(target: Path, force: bool) -> None:

@@ -20,6 +20,7 @@ MAKERS = {
     "plain sgd": lambda p, **o: torch.optim.SGD(p, lr=0.1, **o),
     "adam": lambda p, **o: torch.optim.Adam(p, lr=0.01, amsgrad=True, **o),
     "adamw": lambda p, **o: torch.optim.AdamW(p, lr=0.01, **o),
+    "rmsprop": lambda p, **o: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True, **o),
 }
 
 
@@ -112,7 +113,7 @@ def trained_in_jax(tx, params, state, script, steps):
 
 @pytest.mark.parametrize(("kind", "groups", "average"), [
     ("sgd", False, True), ("plain sgd", True, False), ("adam", True, True),
-    pytest.param("adamw", False, False, marks=pytest.mark.thorough),
+    pytest.param("adamw", False, False, marks=pytest.mark.thorough), ("rmsprop", False, False),
 ])  # fmt: skip
 def test_a_run_goes_on_by_its_file_alone_and_back(path, kind, groups, average):
     torch.save(Script(kind, groups, average).run(3).content(), path)

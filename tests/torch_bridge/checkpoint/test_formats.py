@@ -281,3 +281,8 @@ for name in ("safetensors", "orbax"):
 def test_only_torchs_files_need_torch(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, cwd=tmp_path, env=environment, timeout=120)
+
+
+@pytest.mark.thorough
+def test_a_process_that_is_killed_leaves_whole_ones(tmp_path):
+    subprocess.run([sys.executable, "-m", "tests.support.killed_checkpoints", tmp_path, "90", "1"], check=True)

@@ -180,9 +180,12 @@ def test_nothing_replaces_unasked_and_a_failure_leaves_the_old_one(tmp_path):
     assert checkpoint.restore(tmp_path / "run").params["w"] == 0
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write run into"):
         checkpoint.save(tmp_path / "nowhere" / "run", {"w": jnp.zeros(1)})
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
-        checkpoint.restore(tmp_path / "nothing")
     assert os.listdir(tmp_path) == ["run"]
+    (tmp_path / "run").rename(tmp_path / ".run.old")  # as a crash leaves it between the two moves
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*run; .*\.run\.old is .* move it back"):
+        checkpoint.restore(tmp_path / "run")
+    checkpoint.save(tmp_path / "run", {"w": jnp.ones(1)})
+    assert checkpoint.restore(tmp_path / "run").params["w"] == 1
 
 
 SHARDED = """
