@@ -23,6 +23,7 @@ _NEAR = 1e-2  # of a residual, from which on other numbers' rounding matters
 _ROUNDS = 12
 _HALVINGS = 3
 _STEP = 1e-5  # relative, for derivatives: Newton's method converges by this factor a round
+_ALIKE = 1e-6
 _ENOUGH = 1e-6  # a fit that leaves so little is the one
 
 
@@ -161,11 +162,16 @@ class Search:
         """A fitted constant that is no more than an entry without one, such as a decay of 0, which is missing."""
         for i, (entry, _) in enumerate(repairs):
             for plain in self.question.entries() if entry.fitted else ():
-                if not plain.fitted and plain.family == entry.family and len(repairs) > 1:
+                if not plain.fitted and len(repairs) > 1 and self._alike(repairs[i], (plain, 0.0)):
                     simpler = (*repairs[:i], (plain, 0.0), *repairs[i + 1 :])
                     if self._agreement(simpler).same:
                         return simpler
         return repairs
+
+    def _alike(self, one: Repair, other: Repair) -> bool:
+        """True if two repairs do the same, each by itself."""
+        alone, others = self.question.residual((one,)), self.question.residual((other,))
+        return alone.shape == others.shape and norm(alone - others) <= _ALIKE * norm(alone)
 
     def _agreement(self, repairs: Repairs) -> Agreement:
         self.evaluations += 1
