@@ -32,7 +32,7 @@ ORDER = (
     "torch_bridge.init.flax_nnx",
     "torch_bridge.translate.optimizers",
 )
-"""Public packages and modules, in the order of the reference; those behind them have an ``__all__`` and no place here yet.
+"""Public packages and modules, in the order of the reference; what has an ``__all__`` and no place here comes behind them.
 A name that two of them export has its page in the first."""
 
 
