@@ -32,8 +32,8 @@ ORDER = (
     "torch_bridge.init.flax_nnx",
     "torch_bridge.translate.optimizers",
 )
-"""Public packages and modules, in the order of the reference; what has an ``__all__`` and no place here comes behind them.
-A name that two of them export has its page in the first."""
+"""Public packages and modules, in the order of the reference; others that have an ``__all__`` come behind them. A name that
+two of them export has its page in the first."""
 
 
 def packages() -> list[str]:
@@ -45,6 +45,7 @@ def packages() -> list[str]:
             if spec and spec.origin and "\n__all__ = " in Path(spec.origin).read_text():
                 found.append(module.name)
     return [*ORDER, *(name for name in found if name not in ORDER)]
+
 
 ORPHAN = ["---", "orphan: true", "---", ""]
 """Pages of symbols are reached from their package, by links, and not from the sidebar, which would list them all."""

@@ -84,8 +84,10 @@ def fences(text: str) -> Iterator[tuple[str, str, dict[str, str], str]]:
 
 def folded(session: str) -> str:
     """Break sentences that are longer than a line between words; a terminal would break them anywhere."""
-    lines = session.splitlines()
-    return "\n".join(textwrap.fill(line, WIDTH, break_long_words=False) if len(line) > WIDTH else line for line in lines)
+    lines = []
+    for line in session.splitlines():
+        lines += textwrap.wrap(line, WIDTH, break_long_words=False) if len(line) > WIDTH else [line]
+    return "\n".join(lines)
 
 
 class FileFence(SphinxDirective):
