@@ -32,8 +32,8 @@ ORDER = (
     "torch_bridge.init.flax_nnx",
     "torch_bridge.translate.optimizers",
 )
-"""Public packages and modules, in the order of the reference; others that have an ``__all__`` come behind them. A name that
-two of them export has its page in the first."""
+"""Public packages and modules, in the order of the reference; others that have an ``__all__`` come behind them.
+A name that two of them export has its page in the first."""
 
 
 def packages() -> list[str]:

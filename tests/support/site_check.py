@@ -1,7 +1,7 @@
 """The built site in a headless Chromium: ``python -m tests.support.site_check SITE [FOLDER]`` can keep pictures of it.
 
-No page is wider than its window, in light and dark, on a desk and on a phone; no picture is missing; and nothing is asked
-for from elsewhere but MathJax.
+No page is wider than its window, in light and dark, on a desk and on a phone; no picture is missing; and nothing comes
+from elsewhere but MathJax.
 """
 
 import sys
