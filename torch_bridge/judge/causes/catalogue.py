@@ -11,6 +11,7 @@ from torch_bridge.judge.causes import (
     function,
     moments,
     momentum,
+    narrow_rule,
     order,
     outcome,
     schedule,
@@ -18,7 +19,7 @@ from torch_bridge.judge.causes import (
 )
 from torch_bridge.judge.causes.entry import Entry
 
-FAMILIES = (order, batch, function, outcome, statistics, clip, decay, momentum, moments, schedule, average)
+FAMILIES = (order, batch, function, outcome, statistics, clip, decay, momentum, moments, schedule, average, narrow_rule)
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
