@@ -21,12 +21,14 @@ from funcsgd.arithmetic import rounded as rounded
 from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
 from funcsgd.optimizers import adadelta as adadelta
+from funcsgd.optimizers import adafactor as adafactor
 from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamax as adamax
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import asgd as asgd
 from funcsgd.optimizers import from_groups as from_groups
+from funcsgd.optimizers import muon as muon
 from funcsgd.optimizers import nadam as nadam
 from funcsgd.optimizers import radam as radam
 from funcsgd.optimizers import rmsprop as rmsprop
@@ -50,6 +52,7 @@ from funcsgd.verification import verify as verify
 
 __all__ = [
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -69,6 +72,7 @@ __all__ = [
     "from_groups",
     "get_learning_rate",
     "manifest",
+    "muon",
     "nadam",
     "noisy_quadratic",
     "observe",

@@ -66,6 +66,7 @@ _ROUNDING = Promise("rounding", (), (), {"cpu, marked": EXECUTED, "cpu, exact": 
 
 RULES: Mapping[str, Promise] = {
     "adadelta": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
+    "adafactor": _ROUNDING,
     "adagrad": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adam": _sums("optimizers/test_adam.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "adamax": _sums("optimizers/test_rules_of_torch.py::test_parity"),
@@ -78,6 +79,7 @@ RULES: Mapping[str, Promise] = {
     "drop_gradients": _no_sums("stages/test_drop_gradients.py::test_a_parameter_that_freezes_and_thaws_is_torchs"),
     "exact_arithmetic": _sums("test_bits.py::test_every_kind_of_program")._replace(lost_in=()),
     "from_groups": _sums("optimizers/test_parameter_groups.py::test_parity"),
+    "muon": _ROUNDING,
     "nadam": _sums("optimizers/test_rules_of_torch.py::test_parity")._replace(lost_in=(SHORT_AXIS, OTHER_ROOT)),
     "observe": _no_sums("test_observation.py::test_observing_changes_no_bit"),
     "observing": _no_sums("test_observation.py::test_observing_changes_no_bit"),

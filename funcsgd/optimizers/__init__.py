@@ -1,12 +1,14 @@
 """torch's optimizers, a file for each, under torch's file names; and parameter groups for any of them.
 
 Two of torch's are left out: SparseAdam, because it is about sparse gradients, of which JAX's transformations have none;
-and LBFGS, because it is no update rule: it calls the loss several times within a step. Write its line search with
-``jax.lax.while_loop``, or take ``optax.lbfgs``, which is another algorithm under that name.
+and LBFGS, because it is no update rule: it calls the loss several times within a step. ``optax.lbfgs``, which is given
+the loss too, is the nearest, with other line searches.
 """
 
 from funcsgd.optimizers.adadelta import AdadeltaState as AdadeltaState
 from funcsgd.optimizers.adadelta import adadelta as adadelta
+from funcsgd.optimizers.adafactor import AdafactorState as AdafactorState
+from funcsgd.optimizers.adafactor import adafactor as adafactor
 from funcsgd.optimizers.adagrad import AdagradState as AdagradState
 from funcsgd.optimizers.adagrad import adagrad as adagrad
 from funcsgd.optimizers.adam import AdamState as AdamState
@@ -16,6 +18,8 @@ from funcsgd.optimizers.adamax import adamax as adamax
 from funcsgd.optimizers.adamw import adamw as adamw
 from funcsgd.optimizers.asgd import ASGDState as ASGDState
 from funcsgd.optimizers.asgd import asgd as asgd
+from funcsgd.optimizers.muon import MuonState as MuonState
+from funcsgd.optimizers.muon import muon as muon
 from funcsgd.optimizers.nadam import NAdamState as NAdamState
 from funcsgd.optimizers.nadam import nadam as nadam
 from funcsgd.optimizers.parameter_groups import ParameterGroups as ParameterGroups
@@ -31,21 +35,25 @@ from funcsgd.optimizers.sgd import sgd as sgd
 __all__ = [
     "ASGDState",
     "AdadeltaState",
+    "AdafactorState",
     "AdagradState",
     "AdamState",
     "AdamaxState",
+    "MuonState",
     "NAdamState",
     "ParameterGroups",
     "RAdamState",
     "RMSpropState",
     "RpropState",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
     "adamw",
     "asgd",
     "from_groups",
+    "muon",
     "nadam",
     "radam",
     "rmsprop",

@@ -27,6 +27,7 @@ class Rule:
         foreach_differs: options, or the dtype ``"complex64"``, with which torch's foreach differs from its for-loop;
             ``True`` if it always does.
         takes_root: the rule has a square root.
+        holds_float32: numbers in its state are float32 whatever the dtype of the parameters.
     """
 
     ours: Callable[..., optax.GradientTransformationExtraArgs]
@@ -36,6 +37,7 @@ class Rule:
     drifting: Mapping[str, Callable[[int], Any]] = field(default_factory=dict)
     foreach_differs: bool | str = False
     takes_root: bool = True
+    holds_float32: bool = False
 
     def flags(self) -> list[dict[str, Any]]:
         """Every combination of the values; the first has all first values, the second all second ones."""
@@ -86,6 +88,7 @@ RULES: dict[str, Rule] = {
             "momentum_decay": lambda t: 0.01 * t,
         },
         foreach_differs=True,
+        holds_float32=True,
     ),
     "radam": Rule(
         funcsgd.radam,
@@ -133,7 +136,7 @@ RULES: dict[str, Rule] = {
         {
             "lambd": (1e-4, 0.1),
             "alpha": (0.75, 0.5),
-            "t0": (1e6, 5.0),
+            "t0": (1e6, 4.5),
             "weight_decay": (0.0, 0.1),
             "maximize": (False, True),
         },
@@ -145,5 +148,6 @@ RULES: dict[str, Rule] = {
         },
         foreach_differs=True,
         takes_root=False,
+        holds_float32=True,
     ),
 }

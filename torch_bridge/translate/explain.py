@@ -37,7 +37,8 @@ class Explanation(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"# {name}: {described(function)}" for name, function in self.functions.items()]
-        parts = ["# funcsgd, equal in every bit to torch's for-loop and foreach implementations", *lines, self.funcsgd]
+        equal = "# funcsgd, equal in every bit to torch's for-loop, and to its foreach where the two are equal"
+        parts = [equal, *lines, self.funcsgd]
         parts += ["# the nearest in plain optax", self.optax]
         parts += ["# which would differ:", *(f"# - {sentence}" for sentence in self.differences)]
         return "\n".join(parts if self.differences else parts[:-1])

@@ -100,6 +100,7 @@ class Adapter:
         takes_root: the rule takes torch's square root, see `torch_bridge.torch_root`.
         in_double: torch calculates with its numbers in Python's floats before they are combined with an array, so that
             one in a tensor of a narrower dtype makes it another arithmetic, which the rule does not have.
+        foreach_differs: torch's foreach implementation rounds otherwise, and the rule is that of the for-loop.
         fixed: options of torch's that have one value in this arithmetic, and make another of it otherwise.
         otherwise: the class that has the arithmetic of the other values; the adapter of that one is taken where every
             group has them.
@@ -117,6 +118,7 @@ class Adapter:
     optax_fields: Mapping[str, str] = field(default_factory=dict)
     takes_root: bool = False
     in_double: bool = False
+    foreach_differs: bool = False
     fixed: Mapping[str, bool] = field(default_factory=dict)
     otherwise: str = ""
 
@@ -126,7 +128,15 @@ class Adapter:
         return self.torch_class.rpartition(".")[2]
 
     def narrow(self, group: Mapping[str, Any]) -> str:
-        """Say what in a group makes another arithmetic of the rule, see `in_double` and `fixed`; empty if nothing."""
+        """Say what in a group makes another arithmetic of the rule; empty if nothing.
+
+        See `in_double`, `foreach_differs` and `fixed`.
+        """
+        if self.foreach_differs and group.get("foreach"):
+            return (
+                f"foreach is True, with which {self.name} calculates in another order than the for-loop, which is what "
+                "the rule here equals: leave foreach at None on a CPU, or set it to False"
+            )
         for option, value in self.fixed.items():
             if self.differs(group):
                 return (

@@ -36,4 +36,5 @@ ASGD = Adapter(
     shown=decayed_gradient,
     nearest=_nearest,
     in_double=True,
+    foreach_differs=True,
 )

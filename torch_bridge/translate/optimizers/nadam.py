@@ -40,4 +40,5 @@ NADAM = Adapter(
     optax_fields={"mu": "exp_avg", "nu": "exp_avg_sq"},
     takes_root=True,
     in_double=True,
+    foreach_differs=True,
 )

@@ -33,4 +33,5 @@ RADAM = Adapter(
     optax_fields={"mu": "exp_avg", "nu": "exp_avg_sq"},
     takes_root=True,
     in_double=True,
+    foreach_differs=True,
 )

@@ -112,6 +112,13 @@ DOORS = {
 every_door = pytest.mark.parametrize("name", DOORS)
 
 
+def by_default(*names):
+    """Every door, those that are not named in the thorough run alone."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(x, marks=() if x in names else pytest.mark.thorough) for x in DOORS]
+    )
+
+
 def setting(door, **options):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
@@ -154,7 +161,7 @@ def test_a_scheduled_run_is_recorded_restored_explained_and_replayed(name):
     assert isinstance(namespace["tx"], optax.GradientTransformation)
 
 
-@every_door
+@by_default("rmsprop")
 def test_plain_optax(name):
     door = DOORS[name]
     options, right = door.port or ({}, None)
@@ -165,7 +172,7 @@ def test_plain_optax(name):
     assert torch_bridge.check(trace, door.wrong).verdict == "different"
 
 
-@every_door
+@by_default("rmsprop", "nadam", "rprop", "asgd")
 def test_torch_goes_on_from_jax(name):
     """Three steps in torch, three in JAX, three in torch again: those of torch alone."""
     door = DOORS[name]
@@ -195,3 +202,10 @@ def test_torch_goes_on_from_jax(name):
     in_torch(model, optimizer, range(6, 9))
     for p, q in zip(model.parameters(), alone.parameters(), strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+@pytest.mark.parametrize("name", ["nadam", "radam", "asgd"])
+def test_another_order_of_operations_is_refused(name):
+    model, optimizer = setting(DOORS[name], foreach=True)
+    with pytest.raises(ValueError, match=r"foreach is True, with which .* leave foreach at None"):
+        torch_bridge.from_torch(optimizer, named_parameters=model.named_parameters())
