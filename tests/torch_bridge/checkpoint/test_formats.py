@@ -278,6 +278,7 @@ for name in ("safetensors", "orbax"):
 """
 
 
+@pytest.mark.thorough
 def test_only_torchs_files_need_torch(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, cwd=tmp_path, env=environment, timeout=120)
