@@ -340,3 +340,21 @@ def test_accumulated_gradients(path):
     _, half = jax.jit(tx.update)(gradients, state, params)
     with pytest.raises(ValueError, match="between gradients that are accumulated"):
         found.from_jax(params, half, epoch=4)
+
+
+def test_a_rate_in_a_tensor_and_an_average_of_ones_own(path):
+    script = Script().run(2)
+    script.optimizer.param_groups[0]["lr"] = torch.tensor(0.1, dtype=torch.float64)
+    own = {f"module.{name}": value + 1 for name, value in script.model.state_dict().items()}
+    torch.save({**script.content(), "my_ema": own}, path)
+    with pytest.raises(ValueError, match=r"several entries that may be its model|has no average"):
+        checkpoint.load(path).part("average")
+    found = checkpoint.load(path, keys={"average": "my_ema", "model": "net"})
+    tx = with_average(found.rule(), ema(0.5))
+    params, state = found.to_jax(tx)
+    np.testing.assert_array_equal(averaged_params(state)["0.weight"], own["module.0.weight"])
+    params, state = trained_in_jax(tx, params, state, Script().run(2), 1)
+    back = found.from_jax(params, state, epoch=3)
+    assert list(back.content["my_ema"]) == list(own)
+    np.testing.assert_array_equal(back.content["my_ema"]["module.0.weight"], averaged_params(state)["0.weight"])
+    assert back.part("optimizer")["param_groups"][0]["lr"].dtype == np.float64
