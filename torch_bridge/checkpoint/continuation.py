@@ -179,7 +179,7 @@ def _by_key(found: "Checkpoint", optimizer: Any, weights: Weights, tree: Any) ->
     values: dict[str, Any] = {}
     for key in found.adapter.state:
         held = {flat[number]: each[key] for number, each in optimizer["state"].items() if each.get(key) is not None}
-        if all(np.ndim(value) for value in held.values()):
+        if all(np.shape(value) == found.model[name].shape for name, value in held.items()):
             values[key] = without_graph(weights.to_jax(held, partial=True))
         else:  # a number for each parameter
             names = leaf_tensors(weights, tree)

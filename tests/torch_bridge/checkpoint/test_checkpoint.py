@@ -358,3 +358,24 @@ def test_a_rate_in_a_tensor_and_an_average_of_ones_own(path):
     assert list(back.content["my_ema"]) == list(own)
     np.testing.assert_array_equal(back.content["my_ema"]["module.0.weight"], averaged_params(state)["0.weight"])
     assert back.part("optimizer")["param_groups"][0]["lr"].dtype == np.float64
+
+
+def test_a_parameter_without_dimensions(path):
+    torch.manual_seed(0)
+    parameters = {"weight": torch.nn.Parameter(torch.randn(2, 3)), "scale": torch.nn.Parameter(torch.tensor(2.0))}
+    optimizer = torch.optim.Adam(parameters.values(), lr=0.01)
+    (parameters["weight"] * parameters["scale"]).square().sum().backward()
+    optimizer.step()
+    tensors = {name: parameter.detach() for name, parameter in parameters.items()}
+    torch.save({"model": tensors, "o": optimizer.state_dict()}, path)
+    found = checkpoint.load(path)
+    weights = torch_bridge.map_weights(found.model, {"kernel": jnp.zeros((3, 2)), "scale": jnp.zeros(())})
+    params, state = found.to_jax(found.rule(), weights)
+    held = found.part("optimizer")["state"]
+    averages = next(each for each in state if hasattr(each, "exp_avg")).exp_avg
+    np.testing.assert_array_equal(averages["kernel"], held[0]["exp_avg"].T)
+    np.testing.assert_array_equal(averages["scale"], held[1]["exp_avg"])
+    back = found.from_jax(params, state, weights)
+    for number, each in held.items():
+        for key, value in each.items():
+            np.testing.assert_array_equal(back.part("optimizer")["state"][number][key], value)
