@@ -32,7 +32,7 @@ extensions = [
     "terminal",
 ]
 exclude_patterns = ["README.md", "_build", "_extensions", "_generated", "**/.ipynb_checkpoints"]
-default_role = "code"
+default_role = "py:obj"
 nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -44,10 +44,10 @@ nb_execution_timeout = 120
 nb_merge_streams = True
 
 napoleon_use_ivar = True
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # types are in the sentences about arguments; signatures stay readable
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
-python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
 toc_object_entries = False
 
 html_theme = "sphinx_book_theme"

@@ -20,10 +20,17 @@ from funcsgd.arithmetic import exactness as exactness
 from funcsgd.arithmetic import rounded as rounded
 from funcsgd.observation import observe as observe
 from funcsgd.observation import observing as observing
+from funcsgd.optimizers import adadelta as adadelta
+from funcsgd.optimizers import adagrad as adagrad
 from funcsgd.optimizers import adam as adam
+from funcsgd.optimizers import adamax as adamax
 from funcsgd.optimizers import adamw as adamw
+from funcsgd.optimizers import asgd as asgd
 from funcsgd.optimizers import from_groups as from_groups
+from funcsgd.optimizers import nadam as nadam
+from funcsgd.optimizers import radam as radam
 from funcsgd.optimizers import rmsprop as rmsprop
+from funcsgd.optimizers import rprop as rprop
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.stages import add_momentum as add_momentum
 from funcsgd.stages import add_weight_decay as add_weight_decay
@@ -42,11 +49,15 @@ from funcsgd.verification import assert_bitwise as assert_bitwise
 from funcsgd.verification import verify as verify
 
 __all__ = [
+    "adadelta",
+    "adagrad",
     "adam",
+    "adamax",
     "adamw",
     "add_momentum",
     "add_weight_decay",
     "arithmetic",
+    "asgd",
     "assert_bitwise",
     "averages",
     "clip_grad_norm",
@@ -58,13 +69,16 @@ __all__ = [
     "from_groups",
     "get_learning_rate",
     "manifest",
+    "nadam",
     "noisy_quadratic",
     "observe",
     "observing",
     "optimizers",
+    "radam",
     "rmsprop",
     "round_updates",
     "rounded",
+    "rprop",
     "scale_by_learning_rate",
     "scale_by_plateau",
     "scale_by_schedulers",

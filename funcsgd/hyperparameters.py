@@ -66,6 +66,13 @@ def check_nesterov(momentum: Hyperparameter, dampening: Hyperparameter) -> None:
         raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
 
+def check_etas(etas: tuple[ArrayLike, ArrayLike]) -> None:
+    """Raise torch's ValueError unless the first is in (0, 1) and the second above 1; tracers are not checked."""
+    smaller, larger = map(_concrete, etas)
+    if smaller is not None and larger is not None and not 0.0 < smaller < 1.0 < larger:
+        raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
+
+
 def check_scalar(name: str, hyperparameter: Hyperparameter) -> None:
     """Raise ValueError for an array of other than one element."""
     shape = getattr(hyperparameter, "shape", ())

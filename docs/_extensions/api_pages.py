@@ -1,12 +1,17 @@
 """The API reference: one page a public symbol, and one a package that lists its symbols."""
 
 import importlib
+import importlib.util
 import inspect
+import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PACKAGES = (
+import funcsgd
+import torch_bridge
+
+ORDER = (
     "funcsgd",
     "funcsgd.stages",
     "funcsgd.optimizers",
@@ -28,8 +33,20 @@ PACKAGES = (
     "torch_bridge.checkpoint",
     "torch_bridge.translate.optimizers",
 )
-"""The public packages and modules, in the order of the reference. A name that two of them export has its page in the
-first."""
+"""Public packages and modules, in the order of the reference; others that have an ``__all__`` come behind them.
+A name that two of them export has its page in the first."""
+
+
+def packages() -> list[str]:
+    """Return the names of all public packages and modules."""
+    found = []
+    for package in (funcsgd, torch_bridge):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            spec = importlib.util.find_spec(module.name)
+            if spec and spec.origin and "\n__all__ = " in Path(spec.origin).read_text():
+                found.append(module.name)
+    return [*ORDER, *(name for name in found if name not in ORDER)]
+
 
 ORPHAN = ["---", "orphan: true", "---", ""]
 """Pages of symbols are reached from their package, by links, and not from the sidebar, which would list them all."""
@@ -58,7 +75,7 @@ def symbols() -> dict[str, list[tuple[str, str]]]:
     """Return, for each package, its public names and the page of each: ``"funcsgd.sgd"`` is ``api/funcsgd.sgd``."""
     pages: dict[int, str] = {}
     found: dict[str, list[tuple[str, str]]] = {}
-    for name in PACKAGES:
+    for name in packages():
         package = importlib.import_module(name)
         found[name] = []
         for symbol in public_names(package):
@@ -103,8 +120,8 @@ def write(folder: Path) -> None:
 
 
 def _index() -> str:
-    rows = [f"- [`{name}`]({name}.md): {_first_sentence(importlib.import_module(name))}" for name in PACKAGES]
-    return "\n".join(["# API reference", "", *rows, "", _toctree(PACKAGES)])
+    rows = [f"- [`{name}`]({name}.md): {_first_sentence(importlib.import_module(name))}" for name in packages()]
+    return "\n".join(["# API reference", "", *rows, "", _toctree(packages())])
 
 
 def _package_page(package: str, names: list[tuple[str, str]]) -> str:

@@ -5,13 +5,13 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-OWN = re.compile(r"^(Exactness|Source|Differs from(?: `{0,2}[\w.]+`{0,2})?(?: in)?|Equation[^:]*)(::?)(?=\s|$)")
+OWN = re.compile(r"^(Equation|Exactness|Source|Differs from)\b")
 """Headings that stand at the beginning of a paragraph, with text behind them."""
 
 
 def emphasise(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Set the library's own headings in bold."""
-    lines[:] = [OWN.sub(r"**\1**\2", line) for line in lines]
+    lines[:] = [OWN.sub(r"**\1**", line) for line in lines]
 
 
 def without_aliases(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from sphinx.util.docutils import SphinxDirective
 
 FENCE = re.compile(r"^```\{(file|terminal)\} ?(.*)\n((?:.*\n)*?)```$", re.M)
 OPTION = re.compile(r"^:(\w+): (.*)\n", re.M)
+
+WIDTH = 100
+"""Columns of the terminal."""
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Walk:
         for index, line in enumerate(lines):
             expected = status if index == len(lines) - 1 else 0
             path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-            environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+            environment = {**os.environ, "PATH": path, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
             done = subprocess.run(
                 ["bash", "-c", line],
                 cwd=self.folder,
@@ -76,6 +80,14 @@ def fences(text: str) -> Iterator[tuple[str, str, dict[str, str], str]]:
         options = dict(OPTION.findall(body)) if kind == "terminal" else {}
         content = OPTION.sub("", body) if kind == "terminal" else body
         yield kind, argument.strip(), options, content.strip("\n") + "\n"
+
+
+def folded(session: str) -> str:
+    """Break sentences that are longer than a line between words; a terminal would break them anywhere."""
+    lines = []
+    for line in session.splitlines():
+        lines += textwrap.wrap(line, WIDTH, break_long_words=False) if len(line) > WIDTH else [line]
+    return "\n".join(lines)
 
 
 class FileFence(SphinxDirective):
@@ -111,6 +123,7 @@ class TerminalFence(SphinxDirective):
             place = Path(self.env.srcdir) / "_generated" / "published" / Path(self.env.docname).name
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(walk.folder / published, place)
+        session = folded(session)
         return [nodes.literal_block(session, session, language="console", force=True, classes=["terminal"])]
 
 

@@ -25,9 +25,9 @@ from funcsgd.arithmetic import (
 from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_beta, check_scalar, is_zero
-from funcsgd.observation import observed, shown
 from funcsgd.optimizers.bias_correction import bias_corrections, cast, corrections_for
-from funcsgd.optimizers.held_rate import double_at, hold
+from funcsgd.optimizers.decoupled_decay import decay_factor
+from funcsgd.optimizers.held_rate import hold, number_or_double
 from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
 from funcsgd.per_leaf import check_trainable, per_leaf, zeros_like
 from funcsgd.stages.weight_decay import add_weight_decay
@@ -192,10 +192,10 @@ def step_by_adam(
             raise ValueError("adamw needs the parameters: call tx.update(grads, state, params)")
         step = state.step + with_gradient(updates, state.exp_avg)
         lr, rate = held.update(state.rate, state.count, extra_args)
-        beta1, beta2 = (b if isinstance(b, int | float) else double_at(b, state.count) for b in betas)
+        beta1, beta2 = (number_or_double(beta, state.count) for beta in betas)
+        decay = decay_factor(lr, decoupled_weight_decay, state.count, params)
         with doubles():
             weights: Any = 1 - beta1, 1 - beta2
-            decay = 1 - lr * double_at(decoupled_weight_decay, state.count) if decays else None
         dtypes = [compute_dtype(average.real.dtype) for average in jax.tree.leaves(state.exp_avg)]
         corrections = corrections_for(dtypes, *bias_corrections(step, lr, beta1, beta2))
 
@@ -215,19 +215,11 @@ def step_by_adam(
             )
             return (replacing(p, out) if decays and p is not None else out), *moments
 
-        if decays and observed():
-            shown("decayed_parameter", jax.tree.map(functools.partial(_decayed, decay=decay), params))
         old = state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq
         updates, new = step_leaves(step_leaf, updates, params, old)
         return updates, AdamState(optax.safe_increment(state.count), rate, step, *new)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _decayed(param: jax.Array, *, decay: jax.Array | None) -> jax.Array:
-    factor = cast(decay, compute_dtype(param.real.dtype))
-    decayed: jax.Array = by_parts(lambda real: (mul(real, factor),), param)[0]
-    return decayed
 
 
 @per_leaf

@@ -39,10 +39,10 @@ def _bias_corrections(
     step: jax.Array, learning_rate: jax.Array, beta1: ArrayLike, beta2: ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
     step = jnp.maximum(step.astype(jnp.float64), 1)
-    bias_correction1 = 1 - _power(jnp.asarray(beta1, jnp.float64), step)
-    bias_correction2 = 1 - _power(jnp.asarray(beta2, jnp.float64), step)
+    bias_correction1 = 1 - power(jnp.asarray(beta1, jnp.float64), step)
+    bias_correction2 = 1 - power(jnp.asarray(beta2, jnp.float64), step)
     # A power, as in Python. Of a constant 0.5 the compiler would make a root, which has other bits here and there.
-    return learning_rate / bias_correction1, _power(bias_correction2, _not_constant(0.5, step))
+    return learning_rate / bias_correction1, power(bias_correction2, not_constant(0.5, step))
 
 
 def corrections_for(dtypes: Sequence[Any], *corrections: jax.Array) -> list[jax.Array]:
@@ -82,23 +82,27 @@ def cast(x: ArrayLike | None, dtype: Any) -> Any:
         return jax.lax.convert_element_type(x, dtype)
 
 
-def _not_constant(x: ArrayLike, beside: jax.Array) -> jax.Array:
+def not_constant(x: ArrayLike, beside: jax.Array) -> jax.Array:
     """``x`` as an array that the compiler cannot recognise as one repeated number."""
     return jnp.where(beside != beside, beside, x)
 
 
 @jax.custom_jvp
-def _power(x: jax.Array, y: jax.Array) -> jax.Array:
-    """``x**y`` of doubles. jax's own derivative of a power makes constants, of float32 where the 64-bit mode is off."""
+def power(x: jax.Array, y: jax.Array) -> jax.Array:
+    """``x**y`` of doubles, of the shape of ``y``, with the bits that Python has.
+
+    jax's own derivative of a power makes constants, which are float32 where the 64-bit mode is off.
+    """
     with doubles():
-        return jnp.power(_not_constant(x, y), y)
+        return jnp.power(not_constant(x, y), y)
 
 
-@_power.defjvp
+@power.defjvp
 def _power_jvp(
     primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    (x, y), (dx, _) = primals, tangents  # y is a number of steps, or 0.5
+    (x, y), (dx, dy) = primals, tangents
     with doubles():
-        slope = y * _power(jnp.broadcast_to(x, y.shape), y - 1)
-        return _power(x, y), jnp.broadcast_to(dx, y.shape) * slope
+        value, base = power(x, y), jnp.broadcast_to(x, y.shape)
+        log = jnp.log(jnp.where(base > 0, base, 1))  # 0**y does not depend on a positive y
+        return value, jnp.broadcast_to(dx, y.shape) * (y * power(base, y - 1)) + dy * (value * log)

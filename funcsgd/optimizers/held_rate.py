@@ -97,6 +97,11 @@ def double_at(hyperparameter: Hyperparameter, count: jax.Array) -> jax.Array:
         return with_tangent_of(value, smooth.astype(jnp.float64))
 
 
+def number_or_double(hyperparameter: Hyperparameter, count: jax.Array) -> Any:
+    """Return a Python number as it is, so that it is known before tracing, and anything else as `double_at` does."""
+    return hyperparameter if isinstance(hyperparameter, int | float) else double_at(hyperparameter, count)
+
+
 def _hold_stage(stage: optax.GradientTransformation) -> HeldRate:
     def init() -> Any:
         state = stage.init(())

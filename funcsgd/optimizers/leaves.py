@@ -17,6 +17,17 @@ def with_gradient(updates: optax.Updates, like: optax.Updates) -> jax.Array:
     return jnp.asarray([g is not None for g in tree.flatten_up_to(present(updates))], jnp.float32)
 
 
+def as_vector(scalars: optax.Updates) -> jax.Array:
+    """Return a tree of float32 scalars, one for each parameter, as an array of shape ``(n_leaves,)``."""
+    return jnp.asarray(jax.tree.leaves(scalars), jnp.float32)
+
+
+def as_scalars(vector: jax.Array, like: optax.Updates) -> optax.Updates:
+    """The inverse of `as_vector`, in the structure of ``like``."""
+    tree: Any = jax.tree.structure(like)
+    return tree.unflatten([vector[i] for i in range(tree.num_leaves)])
+
+
 def step_leaves(
     step: Callable[..., tuple[Any, ...]],
     updates: optax.Updates,

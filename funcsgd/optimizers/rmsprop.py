@@ -26,7 +26,7 @@ from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_scalar, is_zero
 from funcsgd.optimizers.bias_correction import cast
-from funcsgd.optimizers.held_rate import double_at, hold
+from funcsgd.optimizers.held_rate import hold, number_or_double
 from funcsgd.optimizers.leaves import replacing, step_leaves, with_gradient
 from funcsgd.per_leaf import check_trainable, per_leaf, zeros_like
 from funcsgd.stages.learning_rate import moved
@@ -162,7 +162,7 @@ def _step_by_rmsprop(
     ) -> tuple[optax.Updates, RMSpropState]:
         step = state.step + with_gradient(updates, state.square_avg)
         lr, rate = held.update(state.rate, state.count, extra_args)
-        decay, beta = (x if isinstance(x, int | float) else double_at(x, state.count) for x in (alpha, momentum))
+        decay, beta = (number_or_double(x, state.count) for x in (alpha, momentum))
         with doubles():
             weight, step_size = 1 - decay, -lr
 

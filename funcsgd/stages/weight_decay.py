@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import add
+from funcsgd.arithmetic import add, by_parts
 from funcsgd.hyperparameters import Hyperparameter, check_nonnegative, check_scalar, is_zero, value_at
 from funcsgd.observation import shown
 from funcsgd.per_leaf import per_leaf, present, with_tangent_of
@@ -59,6 +59,17 @@ def add_weight_decay(
         >>> tx.update(jnp.array([1.0]), tx.init(jnp.array([4.0])), jnp.array([4.0]))[0]
         Array([3.], dtype=float32)
     """
+    transformation = coupled_decay(weight_decay)
+    return transformation if mask is None else optax.masked(transformation, mask)
+
+
+def coupled_decay(weight_decay: Hyperparameter, *, parts: bool = False) -> optax.GradientTransformationExtraArgs:
+    """`add_weight_decay` of every leaf.
+
+    Args:
+        weight_decay: as there.
+        parts: of complex leaves round once for each part, as torch's rules do that view them as real ones before.
+    """
     check_scalar("weight_decay", weight_decay)
     check_nonnegative("Invalid weight_decay value", weight_decay)
 
@@ -83,17 +94,21 @@ def add_weight_decay(
             state = AddWeightDecayState(optax.safe_increment(state.count))
 
         def decay(g: jax.Array | None, p: jax.Array) -> jax.Array | None:
-            return None if g is None else _decayed(g, p, weight_decay=alpha)
+            return None if g is None else _decayed(g, p, weight_decay=alpha, parts=parts)
 
         decayed = jax.tree.map(decay, present(updates), params, is_leaf=lambda g: g is None)
         return shown("weight_decay", decayed), state
 
-    transformation = optax.GradientTransformationExtraArgs(init, update)
-    return transformation if mask is None else optax.masked(transformation, mask)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 @per_leaf
-def _decayed(g: jax.Array, p: jax.Array, *, weight_decay: ArrayLike) -> jax.Array:
+def _decayed(g: jax.Array, p: jax.Array, *, weight_decay: ArrayLike, parts: bool) -> jax.Array:
+    if parts and jnp.iscomplexobj(g):
+        together: jax.Array = by_parts(
+            lambda g, p: (_decayed(g, p, weight_decay=weight_decay, parts=False),), g, p.astype(g.dtype)
+        )[0]
+        return together
     decayed = add(g, p.astype(g.dtype), alpha=weight_decay)
     if isinstance(weight_decay, int | float):
         return decayed

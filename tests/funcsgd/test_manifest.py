@@ -16,6 +16,7 @@ COMPARISONS = (
     r"differing_bits|differing\(|differences\(|tobytes|assert_array_equal|same_|\.hex\(\)|bits\(|tolist\(\) ==|== norm"
 )
 HELPERS = {  # modules in tests/support that a test file takes its rules from
+    "optimizers/test_rules_of_torch.py": ("rules_of_torch.py",),
     "schedules/test_tables.py": ("torch_schedulers.py",),
     "test_bits.py": ("bits/programs.py", "bits/check.py"),
     "training/test_run.py": ("training_runs.py",),

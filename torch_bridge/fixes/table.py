@@ -137,6 +137,7 @@ _RULE: Mapping[str, tuple[Seek, ...]] = {
     "schedule-late": (summand(1),),
     "schedule-early": (summand(1),),
     "average-from-start": (flag("copy_first"),),
+    "state-in-a-narrow-type": (without("accumulator_dtype", "mu_dtype"),),
 }
 _BY_NAME: Mapping[str, tuple[Seek, ...]] = {**_REDUCED, **_GRADIENT, **_DATA, **_FORWARD, **_RULE}
 _OF_FAMILY: Mapping[str, tuple[Seek, ...]] = {"clip": (clipping,)}

@@ -18,6 +18,7 @@ from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.own_gradients import own_gradients_difference
 from torch_bridge.judge.programs import Programs, programs_of_loss, programs_of_step
 from torch_bridge.judge.report import first_imprecision, precisions_of
+from torch_bridge.judge.rule_precision import rule_precisions, worth_measuring
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
@@ -88,7 +89,9 @@ class Port:
             # Each step whose distance stands out from those that were evaluated, and the steps with twins.
             if off > 0 and (not differed or t in twins or off > 4 * furthest):
                 differed, furthest = True, max(furthest, off)
-                self._judge_rule(found, judge, t, before[1], recorded, values)
+                same = self._judge_rule(found, judge, t, before[1], recorded, values)
+                if same and worth_measuring(off, recorded):
+                    found.rule_precisions += rule_precisions(trace, self.tx, weights, t, before[1])
             self.progress()
         replayed = side.trace()
         found.runs["update"], found.drives["update"] = replayed, compare(trace, replayed)
@@ -96,16 +99,20 @@ class Port:
 
     def _judge_rule(
         self, found: Diagnosis, judge: RuleJudge, t: int, opt_state: Any, recorded: Step, values: Step
-    ) -> None:
+    ) -> bool:
+        """Compare the rules in float64 at one step; True if they agree."""
         rates = [key for key in values if phase_of(key) == "learning_rate"]
         same_rate = bool(rates) and all(
             key in recorded and np.isclose(values[key], recorded[key], rtol=2 * HELD, atol=0) for key in rates
         )
         try:
-            found.rules += judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
+            findings = judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
         except CannotWiden as error:
             note = f"The update rule could not be evaluated in float64: {error}."
             found.notes += [note] * (note not in found.notes)
+            return False
+        found.rules += findings
+        return all(finding.same for finding in findings)
 
     def free(self, found: Diagnosis, shadows: int) -> None:
         """Run the port alone, from the first state; keep a step function's states where it will be evaluated."""

@@ -17,7 +17,6 @@ from torch_bridge.translate.states import with_averages, with_torch_state
 from torch_bridge.weights import Weights, same_weights
 
 _WHOLE = ("loss", "data")  # quantities of the whole step
-_SCALARS = ("step", "started")  # one number for each parameter
 
 
 def jax_header(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class Layout:
         """A tree by torch's names, in torch's layout; of the scalars beside each parameter one value each."""
         if phase == "buffer":
             return (self.model_state or ModelState(same_weights(tree))).to_torch(tree)
-        if phase not in _SCALARS:
+        if phase not in (*self.observed.adapter.scalars, "started"):
             return self.weights.to_torch(tree)
         # Scalars have no layout to be moved by: each is spread over its parameter, moved, and taken up again.
         structure: Any = jax.tree.structure(observed["parameter"])
@@ -125,23 +124,24 @@ class Layout:
             params: torch's parameters before the step, on the JAX side.
             before: torch's state before it, see `Trace.before`.
         """
-        values = {
-            key: self.weights.to_jax(in_phase(before, key), partial=True)
-            for key in self.observed.adapter.state
-            if key not in _SCALARS
-        }
-        if "step" in self.observed.adapter.state:
-            steps = {
-                name: np.broadcast_to(step, np.shape(before[f"parameter/{name}"]))
-                for name, step in in_phase(before, "step").items()
-            }
-            spread = self.weights.to_jax(steps, partial=True)
-            values["step"] = jax.tree.map(
-                lambda leaf: None if leaf is None else np.ravel(leaf)[:1].sum(),
-                spread,
-                is_leaf=lambda leaf: leaf is None,
-            )
-        opt_state = with_torch_state(opt_state, params, self.observed.adapter, values)
+        adapter = self.observed.adapter
+        values = {key: (self._spread if key in adapter.scalars else self._to_jax)(key, before) for key in adapter.state}
+        opt_state = with_torch_state(opt_state, params, adapter, values)
         if averages := in_phase(before, "average"):
             opt_state = with_averages(opt_state, self.weights.to_jax(averages))
         return opt_state
+
+    def _to_jax(self, key: str, before: Step) -> Any:
+        return self.weights.to_jax(in_phase(before, key), partial=True)
+
+    def _spread(self, key: str, before: Step) -> Any:
+        """One number for each parameter: moved as in `_in_torchs`."""
+        numbers = {
+            name: np.broadcast_to(number, np.shape(before[f"parameter/{name}"]))
+            for name, number in in_phase(before, key).items()
+        }
+        return jax.tree.map(
+            lambda leaf: None if leaf is None else np.ravel(leaf)[:1].sum(),
+            self.weights.to_jax(numbers, partial=True),
+            is_leaf=lambda leaf: leaf is None,
+        )

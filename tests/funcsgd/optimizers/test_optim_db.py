@@ -12,30 +12,35 @@ from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_
 
 import funcsgd
 from funcsgd.arithmetic import square_root
-from tests.support import drives
+from tests.support import drives, rules_of_torch
 from tests.support.adam_runs import root_in_torch
 from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, random_run, torch_run
 from torch_bridge.square_root import torch_root
 
-# The next optimizer is a row.
+TABLE = {rule.theirs: rule for rule in rules_of_torch.RULES.values()}
+# The next optimizer is a row, there or here.
 RULES = {
     torch.optim.SGD: funcsgd.sgd,
     torch.optim.Adam: funcsgd.adam,
     torch.optim.AdamW: funcsgd.adamw,
     torch.optim.RMSprop: funcsgd.rmsprop,
+    **{theirs: rule.ours for theirs, rule in TABLE.items()},
 }
 INFO = {info.optim_cls: info for info in optim_db if info.optim_cls in RULES}
 every_rule = pytest.mark.parametrize("theirs", RULES, ids=lambda theirs: theirs.__name__)
 
 
-def listed(entries, thorough=lambda entry: False):
-    """(torch's class, entry) for each class and each of its entries, as cases of a test."""
+def listed(entries, thorough=lambda entry: False, of_table=lambda entry: False):
+    """(torch's class, entry) for each class and each of its entries, as cases of a test.
+
+    ``thorough`` says of an entry whether it is, ``of_table`` of one of a class whose flags are tested by the table too.
+    """
     return [
         pytest.param(
             theirs,
             entry,
             id=f"{theirs.__name__}-{desc(entry)}",
-            marks=pytest.mark.thorough if thorough(entry) else (),
+            marks=pytest.mark.thorough if thorough(entry) or (theirs in TABLE and of_table(entry)) else (),
         )
         for theirs in RULES
         for entry in entries(INFO[theirs])
@@ -46,12 +51,13 @@ def desc(entry):
     return entry.desc if hasattr(entry, "desc") else entry.optimizer_error_input.desc
 
 
-CONFIGURATIONS = listed(lambda info: info.optim_inputs_func("cpu"))
+CONFIGURATIONS = listed(lambda info: info.optim_inputs_func("cpu"), of_table=lambda x: len(x.kwargs) < 3)
 ON_A_GPU = listed(
     lambda info: [x for x in info.optim_inputs_func("cuda") if "capturable" in x.kwargs],
     thorough=lambda x: not ("betas" in x.kwargs and x.kwargs["amsgrad"]),
 )
 ERRORS = listed(lambda info: info.optim_error_inputs_func("cpu", torch.float32))
+WITH_SCALARS = (torch.optim.NAdam, torch.optim.ASGD)  # of the table, those that hold a number for each parameter
 # An array is a number here, whatever the other beta is, and there is no foreach.
 ABOUT_TENSORS = ("not supported for capturable=False and foreach=True", "betas must be either both floats or both")
 
@@ -87,7 +93,7 @@ def assert_no_bit_differs(theirs, options, dtype="float32", steps=50):
     with jax.enable_x64(dtype == "float64"):
         after = drives.by_scan(built(theirs, options, root), params, gradients)
     with contextlib.nullcontext() if dtype == "float32" else root_in_torch(root):
-        for how in IMPLEMENTATIONS.values():
+        for how in TABLE[theirs].implementations() if theirs in TABLE else IMPLEMENTATIONS.values():
             assert differing_bits(after, torch_run(params, by_step(gradients), rule=theirs, **how, **options)) == 0
 
 
@@ -132,14 +138,21 @@ def test_what_torch_refuses_is_refused(theirs, error):
             funcsgd.from_groups(ours, in_ours, **kwargs)
 
 
-@every_rule
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        pytest.param(x, id=x.__name__, marks=pytest.mark.thorough if x in TABLE and x not in WITH_SCALARS else ())
+        for x in RULES
+    ],
+)
 def test_groups_with_their_own_options(theirs):
     ours = RULES[theirs]
     params, gradients = random_run(np.float32, ((7,), (64, 33), (5,)), steps=20)
     root = {"sqrt": torch_root()} if "sqrt" in inspect.signature(ours).parameters else {}
 
     def groups(a, b, c):
-        return [{"params": [a, c]}, {"params": [b], "lr": 0.3, "weight_decay": 0.2, "maximize": True}]
+        decay = {"weight_decay": 0.2} if "weight_decay" in inspect.signature(ours).parameters else {}
+        return [{"params": [a, c]}, {"params": [b], "lr": 0.3, "maximize": True, **decay}]
 
     made = funcsgd.from_groups(ours, groups(*map(jnp.asarray, params)), lr=0.01, **root)
     tensors = [torch.tensor(p, requires_grad=True) for p in params]

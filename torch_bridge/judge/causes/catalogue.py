@@ -18,6 +18,7 @@ from torch_bridge.judge.causes import (
     linear,
     moments,
     momentum,
+    narrow_rule,
     normalisation,
     order,
     outcome,
@@ -31,7 +32,8 @@ from torch_bridge.judge.causes.entry import Entry
 REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, criterion, activation, linear, factor)
 """The modules of entries inside the loss function, each a replacement of values in its program."""
 
-FAMILIES = (order, batch, function, *REWRITES, outcome, statistics, clip, decay, momentum, moments, schedule, average)
+FAMILIES = (order, batch, function, *REWRITES, outcome, statistics, clip, decay, momentum, moments, schedule, average,
+            narrow_rule)  # fmt: skip
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}

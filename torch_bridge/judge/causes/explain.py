@@ -14,6 +14,7 @@ from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
+from torch_bridge.judge.causes.narrow_rule import narrow_rule
 from torch_bridge.judge.causes.rewrites import causes_of, search_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
@@ -25,6 +26,7 @@ from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.widening import Reading
 from torch_bridge.replaying.batches import indices_of
+from torch_bridge.trace.phases import FUNCTION
 from torch_bridge.trace.trace import Array
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
         "loss and gradients": lambda: _of_loss(report, port, twins),
         "running statistics": lambda: _of_statistics(report, port),
         "the update rule": lambda: _of_rule(report, port),
+        "the precision of the rule": lambda: _of_narrow_rule(report, port),
     }
     with np.errstate(all="ignore"):  # what is tried may be nonsense
         for name, explanations in questions.items():
@@ -143,7 +146,8 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     """Loss and gradients, from torch's parameters and batch; how precisely they are computed, if they agree."""
     off = [f for f in report.functions if not f.same and f.phase != "buffer"]
     bad = {f.step: f.distance for f in reversed(off)}
-    if twins is None or not (bad or report.imprecision):
+    imprecise = report.imprecision is not None and report.imprecision.phase in FUNCTION
+    if twins is None or not (bad or imprecise):
         return []
     first = next(iter(off), None)
     if first is not None and len(first.constants) == 1:
@@ -217,6 +221,15 @@ def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanatio
         Cause(CONSTANT.name, CONSTANT.family, f"{sentence} ({line})", f"{line}: {fix}",
               {"constant": float(value), "torch": torchs}, steps, finding.distance, 1.0, 1),
     ))  # fmt: skip
+
+
+def _of_narrow_rule(report: "Report", port: "Port") -> list[Explanation]:
+    """How precisely the update rule is computed, where it is torch's and the function is precise."""
+    worst = report.imprecision
+    if report.verdict != "imprecise" or worst is None or worst.phase in FUNCTION or port.tx is None:
+        return []
+    causes, trials = narrow_rule(port, report.rule_steps[0])
+    return [Explanation(tuple(causes), tuple(trials))]
 
 
 def _of_rule(report: "Report", port: "Port") -> list[Explanation]:

@@ -24,7 +24,7 @@ def nearest_rule(function: str, options: Mapping[str, Any], *more: str) -> tuple
     betas = [0.9 if isinstance(beta, str) else beta for beta in options["betas"]]
     if any(isinstance(beta, str) for beta in options["betas"]):
         notes.append(f"the betas of optax.{function} are constants: the cycling of beta1 is lost")
-    if options["amsgrad"]:
+    if options.get("amsgrad"):
         notes.append("optax.amsgrad keeps the largest corrected average of squares, torch the largest uncorrected one")
     arguments = [str(options["lr"])]
     arguments += [f"{key}={value!r}" for key, value, default in zip(("b1", "b2", "eps"), (*betas, options["eps"]),

@@ -87,6 +87,7 @@ class Adapter:
         numbers: the hyperparameters that are numbers, the learning rate among them.
         flags: the hyperparameters that choose a form of the rule; what chooses an implementation is left out.
         state: the keys under which ``optimizer.state`` holds a tensor for each parameter.
+        scalars: those of them that are one number for each parameter.
         quantities: what a step of it computes, and the numbers that it does this with, in causal order: the quantities
             of `numbers` and `state`, and those that `shown` and the rule show.
         rule: the rule in JAX, which takes the learning rate and then torch's options by name; None for an optimizer
@@ -108,6 +109,7 @@ class Adapter:
     numbers: tuple[Number, ...]
     flags: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ("step",)
     quantities: tuple[str, ...] = ()
     rule: Callable[..., optax.GradientTransformationExtraArgs] | None = None
     shown: "Callable[[Mapping[str, Any], torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]" = nothing_shown

@@ -5,16 +5,36 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
+from torch_bridge.translate.optimizers.adadelta import ADADELTA
+from torch_bridge.translate.optimizers.adagrad import ADAGRAD
 from torch_bridge.translate.optimizers.adam import ADAM
+from torch_bridge.translate.optimizers.adamax import ADAMAX
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
+from torch_bridge.translate.optimizers.asgd import ASGD
+from torch_bridge.translate.optimizers.nadam import NADAM
+from torch_bridge.translate.optimizers.radam import RADAM
 from torch_bridge.translate.optimizers.rmsprop import RMSPROP
+from torch_bridge.translate.optimizers.rprop import RPROP
 from torch_bridge.translate.optimizers.sgd import SGD
 
 if TYPE_CHECKING:
     import torch
 
-_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in (SGD, ADAM, ADAMW, RMSPROP)}
+_BUILT_IN = (
+    SGD,
+    ADAM,
+    ADAMW,
+    RMSPROP,
+    ADAGRAD,
+    NADAM,
+    RADAM,
+    ADAMAX,
+    ADADELTA,
+    RPROP,
+    ASGD,
+)
+_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in _BUILT_IN}
 
 _RATE = Number("learning_rate", "lr")
 
