@@ -34,6 +34,17 @@ def adapter_of_groups(optimizer: Mapping[str, Any]) -> Adapter:
     return fits[0]
 
 
+def with_doubles(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a group with numbers in place of float64 tensors, which torch calculates with alike."""
+
+    def number(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(number, value))
+        return float(value) if isinstance(value, np.ndarray) and value.size == 1 and value.dtype == float else value
+
+    return {key: number(value) for key, value in group.items()}
+
+
 def _fits(adapter: Adapter, groups: Any) -> bool:
     options = {number.option for number in adapter.numbers} | set(adapter.flags)
     return all(

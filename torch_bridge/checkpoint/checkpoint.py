@@ -8,7 +8,7 @@ from typing import Any
 
 import optax
 
-from torch_bridge.checkpoint.adapter_choice import adapter_of_groups
+from torch_bridge.checkpoint.adapter_choice import adapter_of_groups, with_doubles
 from torch_bridge.checkpoint.continuation import Continued, continued
 from torch_bridge.checkpoint.formats import read
 from torch_bridge.checkpoint.handback import handed_back
@@ -108,13 +108,13 @@ class Checkpoint:
             TypeError: the optimizer is none that has a rule here.
             ValueError: there is no optimizer, or the rule refuses its options.
         """
-        adapter, optimizer = self.adapter, one_of(self.part("optimizer"))
-        for group in optimizer["param_groups"]:
+        adapter = self.adapter
+        options = [with_doubles(group) for group in one_of(self.part("optimizer"))["param_groups"]]
+        for group in options:
             if narrow := adapter.narrow(group):
                 raise ValueError(narrow)
         groups = tuple(
-            Group(tuple(names), adapter.options(group))
-            for names, group in zip(self.groups, optimizer["param_groups"], strict=True)
+            Group(tuple(names), adapter.options(group)) for names, group in zip(self.groups, options, strict=True)
         )
         try:
             root = read_root() if adapter.takes_root else None
@@ -213,7 +213,8 @@ def load(
         path: a ``.pt`` file (read with ``weights_only=True``, never otherwise; needs torch), a ``.safetensors`` file,
             or an orbax folder.
         keys: part -> key, for what is not found by its form: ``{"model": "generator", "optimizer": "opt_g"}``, with
-            slashes into nested dicts; None leaves a part out. Parts are those of `Checkpoint.keys`.
+            slashes into nested dicts; None leaves a part out. Parts are those of `Checkpoint.keys`. The average of a
+            script's own, a dict of tensors alone, is only found so.
         names: the optimizer's parameters by name, in the order in which the script gave them, or a list for each
             group; needed where the file does not show them, see `torch_bridge.checkpoint.names.group_names`.
 

@@ -179,7 +179,7 @@ def _by_key(found: "Checkpoint", optimizer: Any, weights: Weights, tree: Any) ->
     values: dict[str, Any] = {}
     for key in found.adapter.state:
         held = {flat[number]: each[key] for number, each in optimizer["state"].items() if each.get(key) is not None}
-        if all(np.ndim(value) for value in held.values()):
+        if all(np.shape(value) == found.model[name].shape for name, value in held.items()):
             values[key] = without_graph(weights.to_jax(held, partial=True))
         else:  # a number for each parameter
             names = leaf_tensors(weights, tree)
@@ -194,9 +194,8 @@ def _averaged(state: optax.OptState, found: "Checkpoint", weights: Weights, done
     if len(nodes) > 1:
         raise ValueError(f"the rule keeps {len(nodes)} averages, the checkpoint has one: restore it into one of them")
     average = dict(found.part("average"))
-    n = int(average.pop("n_averaged"))
-    inside = {name.removeprefix("module."): value for name, value in average.items()}
-    kept = {short: inside[name] for short, name in bare_names(list(inside)).items()}
+    n = int(average.pop("n_averaged", max(done, 1)))
+    kept = {short: average[name] for short, name in bare_names(list(average)).items()}
     # It has counted the updates before its first set too.
     made = AverageState(jnp.int32(max(n, done)), jnp.int32(n), without_graph(weights.to_jax(kept)), ())
 

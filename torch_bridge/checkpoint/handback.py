@@ -40,21 +40,20 @@ def handed_back(
     moved = dict(optimizer)
     moved["state"] = _state(found, without_graph(params), state, weights)
     moved["param_groups"] = [
-        {**group, "lr": rate} for group, rate in zip(optimizer["param_groups"], _rates(found, state), strict=True)
+        group if float(group["lr"]) == rate else {**group, "lr": rate}  # which may be a tensor
+        for group, rate in zip(optimizer["param_groups"], _rates(found, state), strict=True)
     ]
     parts["optimizer"] = [moved] if isinstance(found.part("optimizer"), list) else moved
     if "scheduler" in found.keys:
-        parts["scheduler"] = _schedulers(found, state, watching, [g["lr"] for g in moved["param_groups"]])
+        parts["scheduler"] = _schedulers(found, state, watching, [float(g["lr"]) for g in moved["param_groups"]])
     averages = nodes_of(state, AverageState)
     if "average" in found.keys and averages:
         old = found.part("average")
         inside = {name: value for name, value in old.items() if name != "n_averaged"}
-        bare = _renamed(
-            {name.removeprefix("module."): value for name, value in inside.items()},
-            weights.to_torch(averages[0].average) | held,
-        )
-        n = np.asarray(int(averages[0].n_averaged), np.asarray(old["n_averaged"]).dtype)
-        parts["average"] = {name: n if name == "n_averaged" else bare[name.removeprefix("module.")] for name in old}
+        made = _renamed(inside, weights.to_torch(averages[0].average) | held)
+        if "n_averaged" in old:
+            made["n_averaged"] = np.asarray(int(averages[0].n_averaged), np.asarray(old["n_averaged"]).dtype)
+        parts["average"] = {name: made[name] for name in old}
     return parts
 
 

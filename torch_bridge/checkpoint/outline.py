@@ -1,6 +1,7 @@
 """A tree as named arrays and an outline in JSON, which together give the tree back: what every file here holds."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -82,11 +83,13 @@ def rebuilt(arrays: Mapping[str, Any], outline: Any) -> Any:
         if kind in ("list", "tuple") and isinstance(inside, list):
             built = [build(each, depth + 1) for each in inside]
             return built if kind == "list" else tuple(built)
-        if kind == "dict" and isinstance(inside, list) and all(isinstance(i, list) and len(i) == 2 for i in inside):
+        pairs = isinstance(inside, list) and all(isinstance(item, list) and len(item) == 2 for item in inside)
+        if kind in ("dict", "counter") and pairs:
             keys = [build(key, _DEEPEST) for key, _ in inside]
             if not all(isinstance(key, _SCALARS) for key in keys) or len(set(keys)) < len(keys):
                 raise ValueError("a dict has a key twice, or one that is no key")
-            return {key: build(value, depth + 1) for key, (_, value) in zip(keys, inside, strict=True)}
+            made = {key: build(value, depth + 1) for key, (_, value) in zip(keys, inside, strict=True)}
+            return made if kind == "dict" else Counter(made)
         raise ValueError(f"it has a node of an unknown kind, {kind!r:.40}")
 
     try:
@@ -114,7 +117,8 @@ def filled(tree: Any, value: Callable[[str, Any], Any]) -> Any:
             return jax.random.wrap_key_data(jnp.asarray(items[0]), impl=jax.random.key_impl(node))
         if isinstance(node, dict):
             like = copy.copy(node)  # an OrderedDict stays one
-            like.update(zip(node, items, strict=True))
+            for key, item in zip(node, items, strict=True):
+                like[key] = item
             return like
         structure: Any = jax.tree.structure(node, is_leaf=lambda each: each is not node)
         return structure.unflatten(items)
@@ -155,7 +159,7 @@ def _children(path: tuple[Any, ...], node: Any) -> tuple[str, list[tuple[Any, An
             raise TypeError(f"{where} has the key {odd[0]!r}, a {type(odd[0]).__name__}: keys are strings or numbers")
         if len({str(key) for key in node}) < len(node):
             raise ValueError(f"{where} has two keys that are written alike: {', '.join(map(repr, node))}")
-        return "dict", list(node.items())
+        return "counter" if isinstance(node, Counter) else "dict", list(node.items())
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return "dict", list(zip(node._fields, node, strict=True))
     if type(node) in (list, tuple):

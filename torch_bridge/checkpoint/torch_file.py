@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 import zipfile
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,9 +177,10 @@ class _Plain:
         if isinstance(node, torch.Tensor):
             return self._array(node, place)
         if isinstance(node, dict):
-            return {
+            made = {
                 self._key(key, place): self.tree(each, f"{place}/{key}"[:200], depth + 1) for key, each in node.items()
             }
+            return Counter(made) if isinstance(node, Counter) else made  # a MultiStepLR's milestones
         if isinstance(node, list | tuple):
             items = [self.tree(each, f"{place}/{i}"[:200], depth + 1) for i, each in enumerate(node)]
             return tuple(items) if isinstance(node, tuple) else items
@@ -224,7 +226,8 @@ def _tensors(node: Any, known: dict[int, Any]) -> Any:
             known[id(node)] = (node, to_tensor(node))  # the node too, so that no other gets its identity
         return known[id(node)][1]
     if isinstance(node, dict):
-        return {key: _tensors(each, known) for key, each in node.items()}
+        made = {key: _tensors(each, known) for key, each in node.items()}
+        return Counter(made) if isinstance(node, Counter) else made
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return {key: _tensors(each, known) for key, each in zip(node._fields, node, strict=True)}
     if isinstance(node, list | tuple):

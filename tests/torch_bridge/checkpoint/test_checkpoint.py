@@ -111,10 +111,13 @@ def trained_in_jax(tx, params, state, script, steps):
     return params, state
 
 
-@pytest.mark.parametrize(("kind", "groups", "average"), [
-    ("sgd", False, True), ("plain sgd", True, False), ("adam", True, True),
-    pytest.param("adamw", False, False, marks=pytest.mark.thorough), ("rmsprop", False, False),
-])  # fmt: skip
+SCRIPTS = [("sgd", False, True), ("adam", True, True)]
+MORE = [("plain sgd", True, False), ("adamw", False, False), ("rmsprop", False, False)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "groups", "average"), [*SCRIPTS, *(pytest.param(*each, marks=pytest.mark.thorough) for each in MORE)]
+)
 def test_a_run_goes_on_by_its_file_alone_and_back(path, kind, groups, average):
     torch.save(Script(kind, groups, average).run(3).content(), path)
     found = checkpoint.load(path, names=names_of_groups(Script(kind, groups)) if groups else None)
@@ -337,3 +340,42 @@ def test_accumulated_gradients(path):
     _, half = jax.jit(tx.update)(gradients, state, params)
     with pytest.raises(ValueError, match="between gradients that are accumulated"):
         found.from_jax(params, half, epoch=4)
+
+
+def test_a_rate_in_a_tensor_and_an_average_of_ones_own(path):
+    script = Script().run(2)
+    script.optimizer.param_groups[0]["lr"] = torch.tensor(0.1, dtype=torch.float64)
+    own = {f"module.{name}": value + 1 for name, value in script.model.state_dict().items()}
+    torch.save({**script.content(), "my_ema": own}, path)
+    with pytest.raises(ValueError, match=r"several entries that may be its model|has no average"):
+        checkpoint.load(path).part("average")
+    found = checkpoint.load(path, keys={"average": "my_ema", "model": "net"})
+    tx = with_average(found.rule(), ema(0.5))
+    params, state = found.to_jax(tx)
+    np.testing.assert_array_equal(averaged_params(state)["0.weight"], own["module.0.weight"])
+    params, state = trained_in_jax(tx, params, state, Script().run(2), 1)
+    back = found.from_jax(params, state, epoch=3)
+    assert list(back.content["my_ema"]) == list(own)
+    np.testing.assert_array_equal(back.content["my_ema"]["module.0.weight"], averaged_params(state)["0.weight"])
+    assert back.part("optimizer")["param_groups"][0]["lr"].dtype == np.float64
+
+
+def test_a_parameter_without_dimensions(path):
+    torch.manual_seed(0)
+    parameters = {"weight": torch.nn.Parameter(torch.randn(2, 3)), "scale": torch.nn.Parameter(torch.tensor(2.0))}
+    optimizer = torch.optim.Adam(parameters.values(), lr=0.01)
+    (parameters["weight"] * parameters["scale"]).square().sum().backward()
+    optimizer.step()
+    tensors = {name: parameter.detach() for name, parameter in parameters.items()}
+    torch.save({"model": tensors, "o": optimizer.state_dict()}, path)
+    found = checkpoint.load(path)
+    weights = torch_bridge.map_weights(found.model, {"kernel": jnp.zeros((3, 2)), "scale": jnp.zeros(())})
+    params, state = found.to_jax(found.rule(), weights)
+    held = found.part("optimizer")["state"]
+    averages = next(each for each in state if hasattr(each, "exp_avg")).exp_avg
+    np.testing.assert_array_equal(averages["kernel"], held[0]["exp_avg"].T)
+    np.testing.assert_array_equal(averages["scale"], held[1]["exp_avg"])
+    back = found.from_jax(params, state, weights)
+    for number, each in held.items():
+        for key, value in each.items():
+            np.testing.assert_array_equal(back.part("optimizer")["state"][number][key], value)

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -73,14 +73,15 @@ TREE = {
     "model": OrderedDict(w=np.float32([[1, np.nan], [-0.0, np.inf]]), half=np.ones(3, ml_dtypes.bfloat16)),
     "optimizer": {"state": {0: {"step": np.float32(3)[()]}, 1: {}}, "lr": (0.1, float("nan"), -0.0, 10**30, True)},
     "empty": {"list": [], "array": np.zeros((0, 3), np.float64), "": None},
-    "a/b": [np.int64(2)], "a": {"b": "text %2F"},
+    "milestones": Counter({30: 2, 10: 1}), "a/b": [np.int64(2)], "a": {"b": "text %2F"},
 }  # fmt: skip
 
 
 def plain(tree):
     """The tree with arrays of no dimensions for NumPy's numbers, and dicts alone."""
     if isinstance(tree, dict):
-        return {key: plain(each) for key, each in tree.items()}
+        made = {key: plain(each) for key, each in tree.items()}
+        return Counter(made) if isinstance(tree, Counter) else made
     if isinstance(tree, list | tuple):
         return type(tree)(map(plain, tree))
     return np.asarray(tree) if isinstance(tree, np.generic) else tree
@@ -278,6 +279,7 @@ for name in ("safetensors", "orbax"):
 """
 
 
+@pytest.mark.thorough
 def test_only_torchs_files_need_torch(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, cwd=tmp_path, env=environment, timeout=120)
