@@ -31,7 +31,6 @@ ORDER = (
     "torch_bridge.init",
     "torch_bridge.init.flax_nnx",
     "torch_bridge.checkpoint",
-    "torch_bridge.checkpoint",
     "torch_bridge.translate.optimizers",
 )
 """Public packages and modules, in the order of the reference; others that have an ``__all__`` come behind them.
