@@ -64,7 +64,7 @@ class Walk:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=300,
+                timeout=900,
                 check=False,
             )
             output = "\n".join(each.rstrip() for each in done.stdout.rstrip().splitlines())

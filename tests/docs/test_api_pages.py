@@ -62,6 +62,7 @@ def test_a_name_that_two_packages_export_has_one_page():
 
 def test_the_reference_is_reached_from_the_index():
     assert re.search(r"^api/index$", (DOCS / "index.md").read_text(), re.M)
+    assert len(set(api_pages.packages())) == len(api_pages.packages())
     index = api_pages.pages()["index"]
     assert all(f"]({name}.md)" in index for name in api_pages.packages())
 

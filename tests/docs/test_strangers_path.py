@@ -23,10 +23,11 @@ def walked(page, folder):
 @pytest.mark.thorough
 def test_a_stranger_ports_a_script(tmp_path):
     sessions = walked("port.md", tmp_path)
-    checks = [session for session in sessions if "torch-bridge check" in session]
-    assert "cause: the constant 1e-06 is 1e-05 in torch" in checks[0]
-    assert "the norm is divided by as it is; torch adds 1e-6 to it" in checks[0]
-    assert "\nthe same function: " in checks[1]
+    first, fixing, last = (session for session in sessions if "torch-bridge check" in session)
+    assert "cause: the constant 1e-06 is 1e-05 in torch" in first
+    assert "the norm is divided by as it is; torch adds 1e-6 to it" in first
+    assert "+    funcsgd.clip_grad_norm(1.0)," in fixing
+    assert "\nthe same function: " in last
     assert (tmp_path / "report" / "report.html").exists()
     assert (tmp_path / "report" / "reproduce.py").exists()
 
