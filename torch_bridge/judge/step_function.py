@@ -1,6 +1,7 @@
 """A step function at any step of a recorded run: its state brought to torch's, its rule in float64."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
 from torch_bridge.judge.rules import READINGS, Reference, agreement, findings_of, reference_of
-from torch_bridge.judge.widening import widened
+from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Trace, in_phase
@@ -80,7 +81,7 @@ class StepRuleJudge:
     def __init__(self, trace: Trace, step: StepFunction, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
         self._trace, self._weights = trace, weights
-        self._wide = {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in READINGS}
+        self._wide = _programs(step)
 
     def judge(self, t: int, state: Carry, batch: Any) -> list[RuleFinding]:
         """Compare one step's buffers and parameters.
@@ -140,6 +141,12 @@ class StepRuleJudge:
         if "gradient" in observed:
             return self._weights.to_torch(observed["gradient"])
         return in_phase(self._trace.twins.get(t, {}), "gradient")
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(step: StepFunction) -> dict[Reading, Callable[..., Widened]]:
+    """A step in float64; kept, since its causes are sought with the same programs."""
+    return {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in READINGS}
 
 
 class _Origin(tuple[Any, ...]):
