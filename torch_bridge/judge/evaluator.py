@@ -63,9 +63,7 @@ class Evaluator:
         values: dict[Var, Lanes] = dict(zip(jaxpr.invars, operands, strict=True))
         values.update(zip(jaxpr.constvars, (self.constant(x) for x in consts), strict=True))
         for equation in jaxpr.eqns:
-            inputs = [
-                self.constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars
-            ]
+            inputs = [self.constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars]
             outputs = self.apply(equation, inputs)
             if self.locate is not None and equation.primitive.name not in CALLS:
                 outputs = self._located(equation, inputs, outputs)

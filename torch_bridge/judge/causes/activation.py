@@ -37,6 +37,12 @@ _FUNCTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """torch's activations, by name: how they are written, and themselves."""
 
+_OTHERS: dict[str, Callable[[Any], Any]] = {"hardsigmoid": lambda x: jnp.clip(x + 3, 0, 6) / 6}
+"""Functions that a port may have, and that are not tried as torch's: of hardsigmoid torch takes the derivative 1 / 6 in
+float32, in float64 as well."""
+
+UNNAMED = "a function of its own"
+
 _POINTS = np.array([-7.3, -3.1, -1.7, -0.6, -0.2, 0.3, 0.9, 1.4, 2.6, 5.2, 6.8])
 _MISSING = ("relu", "gelu", "silu", "tanh", "sigmoid", "leaky-relu", "gelu-tanh", "softplus", "elu")
 _OUTPUTS = ("dot_general", "conv_general_dilated", "add", "mul", "reshape", "transpose")
@@ -45,7 +51,7 @@ _OUTPUTS = ("dot_general", "conv_general_dilated", "add", "mul", "reshape", "tra
 @functools.cache
 def _at_points(name: str) -> Array:
     with jax.ensure_compile_time_eval():
-        return np.asarray(_FUNCTIONS[name][1](_POINTS), np.float64)
+        return np.asarray((_OTHERS.get(name) or _FUNCTIONS[name][1])(_POINTS), np.float64)
 
 
 def _is(patterns: Patterns, region: Region, name: str) -> bool:
@@ -58,10 +64,10 @@ def _values(patterns: Patterns, region: Region) -> Array:
 
 def port_words(patterns: Patterns, region: Region) -> str:
     """Return how the function of a region is called: that of torch's, or a function of its own."""
-    for name in _FUNCTIONS:
+    for name in (*_FUNCTIONS, *_OTHERS):
         if _is(patterns, region, name):
             return name
-    return "a function of its own"
+    return UNNAMED
 
 
 def _replaced(name: str) -> Callable[[Patterns], Iterator[Edits]]:

@@ -3,6 +3,8 @@
 ``repair(patterns)`` yields the replacements by which the function becomes torch's.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,7 +34,7 @@ def _scaled(factor: Callable[[int], float]) -> Callable[[Patterns], Iterator[Edi
         for softmax in patterns.softmaxes:
             for value, length in _products(patterns, softmax):
                 if softmax.given.ndim > 2:
-                    yield (Edit(value, (value,), lambda x, f=factor(length): x * f),)
+                    yield (Edit(value, (value,), functools.partial(operator.mul, factor(length))),)
 
     return repair
 
@@ -70,9 +72,9 @@ def _causal(x: Any) -> Any:
 def _masked(patterns: Patterns, with_mask: bool) -> Iterator[Softmax]:
     for softmax in patterns.softmaxes:
         shape = softmax.given.shape
-        if len(shape) > 2 and shape[-1] == shape[-2] and softmax.given.op is not None:
-            if (_unmasked(patterns, softmax) is not softmax.given) == with_mask:
-                yield softmax
+        square = len(shape) > 2 and shape[-1] == shape[-2] and softmax.given.op is not None
+        if square and (_unmasked(patterns, softmax) is not softmax.given) == with_mask:
+            yield softmax
 
 
 def _mask_missing(patterns: Patterns) -> Iterator[Edits]:

@@ -3,6 +3,7 @@
 ``repair(patterns)`` yields the replacements by which the function becomes torch's.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,7 +41,7 @@ def _spatial(op: Op) -> tuple[int, ...]:
 
 
 def _padding(patterns: Patterns) -> Iterator[Edits]:
-    """torch's padding, equal on both sides; first of all that which leaves the shape as it is."""
+    """Padding as torch has it, equal on both sides; first of all that which leaves the shape as it is."""
     for op in _convolutions(patterns):
         padding = tuple((int(a), int(b)) for a, b in op.params["padding"])
         sizes = [op.inputs[1].shape[axis] for axis in _spatial(op)]
@@ -69,17 +70,17 @@ def _padding_mode(mode: str) -> Callable[[Patterns], Iterator[Edits]]:
 def _flipped(patterns: Patterns) -> Iterator[Edits]:
     for op in _convolutions(patterns):
         axes = _spatial(op)
-        yield _with(op, op.params["padding"], lambda k, axes=axes: jnp.flip(k, axes))
+        yield _with(op, op.params["padding"], functools.partial(jnp.flip, axis=axes))
 
 
 def _transposed(patterns: Patterns) -> Iterator[Edits]:
     for op in _convolutions(patterns):
         axes = _spatial(op)
         if len(axes) == 2 and op.inputs[1].shape[axes[0]] == op.inputs[1].shape[axes[1]]:
-            yield _with(op, op.params["padding"], lambda k, axes=axes: jnp.swapaxes(k, *axes))
+            yield _with(op, op.params["padding"], functools.partial(jnp.swapaxes, axis1=axes[0], axis2=axes[1]))
         rows, columns = op.params["dimension_numbers"].rhs_spec[:2]
         if op.inputs[1].shape[rows] == op.inputs[1].shape[columns]:
-            yield _with(op, op.params["padding"], lambda k, i=rows, j=columns: jnp.swapaxes(k, i, j))
+            yield _with(op, op.params["padding"], functools.partial(jnp.swapaxes, axis1=rows, axis2=columns))
 
 
 ENTRIES = (

@@ -103,13 +103,17 @@ def _ignored(mean_of_all: bool) -> Callable[[Patterns], Iterator[Edits]]:
     return repair
 
 
+def _over_weights(e: Any, w: Any) -> Any:
+    return e.sum() / jnp.broadcast_to(w, e.shape).sum()
+
+
 def _weights_not_normalised(patterns: Patterns) -> Iterator[Edits]:
     """``sum(w * e) / n`` in place of ``sum(w * e) / sum(w)``."""
     for op, mean in _means(patterns):
         for product in before(op.inputs[0], {*MOVES, "neg"}):
             if product.name == "mul":
                 for weights in product.inputs:
-                    yield (Edit(mean, (op.inputs[0], weights), lambda e, w: e.sum() / jnp.broadcast_to(w, e.shape).sum()),)
+                    yield (Edit(mean, (op.inputs[0], weights), _over_weights),)
 
 
 def _weights_normalised(patterns: Patterns) -> Iterator[Edits]:
@@ -130,7 +134,8 @@ def _weights_left_out(patterns: Patterns) -> Iterator[Edits]:
 
 
 ENTRIES = (
-    *(Entry(f"error-not-{name}", "loss", f"Of the error another function is taken than its {words}.", code, _error(name))
+    *(Entry(f"error-not-{name}", "loss", f"Of the error another function is taken than its {words}.", code,
+            _error(name))
       for name, (words, code, _) in _ERRORS.items()),
     Entry("ignored-labels-counted", "loss",
           "Examples count whose labels torch ignores (ignore_index), and which its mean leaves out.",
@@ -151,6 +156,6 @@ ENTRIES = (
     Entry("huber-delta", "loss", "The delta of HuberLoss is another number.", "optax.huber_loss(x, y, delta={torch})",
           _huber_delta, "torch's HuberLoss has a delta of {torch}", start=1.0),
     Entry("smooth-l1-beta", "loss", "The beta of SmoothL1Loss is another number, or its division by beta is missing.",
-          "optax.huber_loss(x, y, delta={torch}) / {torch}", _smooth_l1_beta, "torch's SmoothL1Loss has a beta of {torch}",
-          start=1.0),
+          "optax.huber_loss(x, y, delta={torch}) / {torch}", _smooth_l1_beta,
+          "torch's SmoothL1Loss has a beta of {torch}", start=1.0),
 )  # fmt: skip

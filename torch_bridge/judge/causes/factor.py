@@ -41,7 +41,11 @@ def _constants(patterns: Patterns) -> Iterator[Edits]:
 def _factors(patterns: Patterns) -> Iterator[Edits]:
     for graph in patterns.graphs:
         for value in graph.values():
-            if value.floating and value.ndim > 1 and value.name in ("dot_general", "conv_general_dilated", "gather", "add"):
+            if (
+                value.floating
+                and value.ndim > 1
+                and value.name in ("dot_general", "conv_general_dilated", "gather", "add")
+            ):
                 yield (Edit(value, (value,), operator.mul, own=1.0),)
 
 

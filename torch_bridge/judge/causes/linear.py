@@ -17,8 +17,8 @@ from torch_bridge.judge.rewriting.patterns import MOVES, Patterns, origin, prece
 Edits = tuple[Edit, ...]
 
 _MOST = 600  # pairs of values that are tried as a residual
-_STREAM = ("dot_general", "conv_general_dilated", "add", "mul", "max", "tanh", "logistic", "select_n", "reshape", "gather",
-           "sub")  # fmt: skip
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+_STREAM = (*_PRODUCTS, "add", "mul", "max", "tanh", "logistic", "select_n", "reshape", "gather", "sub")
 
 
 def _transposed(patterns: Patterns) -> Iterator[Edits]:
@@ -67,8 +67,8 @@ def _stream(graph: Graph) -> list[Value]:
 def _residual_missing(patterns: Patterns) -> Iterator[Edits]:
     for graph in patterns.graphs:
         values = [x for x in graph.arguments if x.floating and x.ndim > 1] + _stream(graph)
-        pairs = [(u, v) for j, v in enumerate(values) if v.name in ("dot_general", "conv_general_dilated", "add", "reshape")
-                 for u in reversed(values[:j]) if u.shape == v.shape]  # fmt: skip
+        later = [(j, v) for j, v in enumerate(values) if v.name in (*_PRODUCTS, "add", "reshape")]
+        pairs = [(u, v) for j, v in later for u in reversed(values[:j]) if u.shape == v.shape]
         for u, v in pairs[:_MOST]:
             if precedes(u, v):
                 yield (Edit(v, (v, u), operator.add),)
@@ -97,8 +97,8 @@ def _subtracted(patterns: Patterns) -> Iterator[Edits]:
 ENTRIES = (
     Entry("weight-transposed", "forward", "A square weight is not transposed (or is, where torch's is not).",
           "x @ weight.T with torch's weight", _transposed),
-    Entry("bias-missing", "forward", "A parameter is not used, which torch adds, such as a bias.", "x @ weight.T + bias",
-          _with_unused(operator.add)),
+    Entry("bias-missing", "forward", "A parameter is not used, which torch adds, such as a bias.",
+          "x @ weight.T + bias", _with_unused(operator.add)),
     Entry("scale-missing", "forward", "A parameter is not used, which torch multiplies by, such as that of a norm.",
           "scale * normalised + bias", _with_unused(operator.mul)),
     Entry("residual-missing", "forward", "A residual is missing, which torch adds.", "x + block(x)", _residual_missing),

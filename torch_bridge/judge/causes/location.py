@@ -118,7 +118,7 @@ def _layers_by_value(step: int, port: "Port", reading: Reading) -> Place:
 
 
 def _substitutes(evaluated: Evaluated, torchs: Array, after: int) -> Iterator[Edit]:
-    """torch's value in the place of the port's that may be its counterpart, the nearest ones first."""
+    """What torch has in the place of the port's that may be its counterpart, the nearest ones first."""
     fitting: list[tuple[float, Value, Array]] = []
     for value in evaluated.graph.values():
         if value.op is None or value.op.number <= after or not value.floating:

@@ -3,6 +3,7 @@
 ``repair(patterns)`` yields the replacements by which the function becomes torch's.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,18 +53,21 @@ def _count(found: Normalisation) -> int:
     return total // max(size, 1)
 
 
+def _scaled(v: Any, eps: float, share: float) -> Any:
+    """``variance * share + epsilon``, from ``variance + epsilon``."""
+    return (v - eps) * share + eps
+
+
 def _unbiased(patterns: Patterns) -> Iterator[Edits]:
     for found in patterns.normalisations:
         if (n := _count(found)) > 1:
-            eps, share = found.epsilon, (n - 1) / n
-            yield (_root(found, lambda v, eps=eps, share=share: (v - eps) * share + eps),)
+            yield (_root(found, functools.partial(_scaled, eps=found.epsilon, share=(n - 1) / n)),)
 
 
 def _biased(patterns: Patterns) -> Iterator[Edits]:
     for found in patterns.normalisations:
         if (n := _count(found)) > 1:
-            eps, share = found.epsilon, n / (n - 1)
-            yield (_root(found, lambda v, eps=eps, share=share: (v - eps) * share + eps),)
+            yield (_root(found, functools.partial(_scaled, eps=found.epsilon, share=n / (n - 1))),)
 
 
 def _reads(found: Normalisation) -> tuple[Value, ...]:

@@ -3,6 +3,7 @@
 ``repair(patterns)`` yields the replacements by which the function becomes torch's.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,7 +57,7 @@ def _not_counted(patterns: Patterns) -> Iterator[Edits]:
 
 def _maximum(patterns: Patterns) -> Iterator[Edits]:
     for op, user in _averages(patterns):
-        yield (Edit(user.outputs[0], (op.inputs[0],), lambda x, how=_windows(op): _max(x, how)),)
+        yield (Edit(user.outputs[0], (op.inputs[0],), functools.partial(_max, how=_windows(op))),)
 
 
 def _mean(patterns: Patterns) -> Iterator[Edits]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from torch_bridge.judge.causes.activation import UNNAMED
 from torch_bridge.judge.causes.catalogue import REWRITES
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.entry import Entry
@@ -27,33 +28,33 @@ from torch_bridge.trace.trace import Array, in_phase
 if TYPE_CHECKING:
     from torch_bridge.judge.port import Port
 
-ENTRIES: tuple[Entry, ...] = (*(entry for family in REWRITES for entry in family.ENTRIES), OF_THE_FUNCTION)
-"""Those without a constant first; the constants of few bits last."""
+_IN_ORDER = tuple(entry for family in REWRITES for entry in family.ENTRIES)
+ENTRIES: tuple[Entry, ...] = (*_IN_ORDER[:-1], OF_THE_FUNCTION, _IN_ORDER[-1])
+"""All of them, in the order in which they are tried at one place; a missing factor last, which may be anywhere."""
 
 _MOST = 3  # faults at once
-_FITS = 80  # sites at which a constant is fitted
+_FITS = 60  # sites at which a constant is fitted
 _PROOFS = 6  # replacements that are evaluated with their gradients, in one search
 
 
 @dataclass(frozen=True, eq=False)
 class Rewrite:
-    """An entry at a place of the program.
+    """An entry at a place of the program, or at several that are alike.
 
     Attributes:
         entry: of the catalogue.
-        position: which of the entry's replacements.
+        positions: which of the entry's replacements.
         edits: the replacements.
     """
 
     entry: Entry
-    position: int
+    positions: tuple[int, ...]
     edits: tuple[Edit, ...]
 
     @property
     def number(self) -> int:
         """That of the operation behind which the program becomes another one."""
-        reads = [x.op.number for edit in self.edits for x in edit.reads if x.op is not None]
-        return max(reads) if reads else min(edit.at.op.number for edit in self.edits if edit.at.op is not None)
+        return min(map(_number, self.edits))
 
     def fitted(self, constant: float) -> "Rewrite":
         """Return it with a constant."""
@@ -82,7 +83,7 @@ class Program:
 
     @property
     def torchs(self) -> float:
-        """torch's loss."""
+        """The loss of torch."""
         return float(self.case.reference["loss"])
 
     def loss(self, changed: Any) -> float:
@@ -96,7 +97,7 @@ class Program:
     def rewrites(self, entry: Entry) -> Iterator[Rewrite]:
         """The replacements of an entry."""
         for position, edits in enumerate(entry.repair(self.patterns)):
-            yield Rewrite(entry, position, edits)
+            yield Rewrite(entry, (position,), edits)
 
 
 @dataclass(eq=False)
@@ -139,6 +140,10 @@ class RewriteSearch:
         None where there are no such. Replacements without an agreement bring layers to torch's, and something behind
         these still differs.
         """
+        with np.errstate(all="ignore"):  # what is tried may be nonsense
+            return self._run()
+
+    def _run(self) -> tuple[tuple[Rewrite, ...], list[LossCase], Agreement | None]:
         chosen: tuple[Rewrite, ...] = ()
         reached, after = self._reached((), 0)
         for _ in range(_MOST):
@@ -165,10 +170,14 @@ class RewriteSearch:
             return chosen, mended, None
         return (), [], None
 
-    def _candidates(self, after: int) -> list[Rewrite]:
-        """The replacements without a constant: first those from an operation on, then the others."""
-        found = [each for entry in ENTRIES if not entry.fitted for each in self.steps[0].rewrites(entry)]
-        return sorted(found, key=lambda each: (each.number < after, each.number))
+    def _candidates(self, after: int, fitted: bool = False) -> list[Rewrite]:
+        """The replacements, those with a constant or those without: first those from an operation on, then others."""
+        found: list[Rewrite] = []
+        for entry in ENTRIES:
+            if entry.fitted == fitted:
+                single = list(self.steps[0].rewrites(entry))
+                found += [*single, *_alike(single)]
+        return sorted(found, key=lambda each: (each.number < after, 0 if fitted else each.number))
 
     def _changed(self, step: int, rewrites: Sequence[Rewrite]) -> Any:
         """The values that change with replacements; None where one does not fit."""
@@ -185,8 +194,9 @@ class RewriteSearch:
             if self.steps[step].graph is self.steps[0].graph:
                 edits += each.edits
                 continue
-            there = next(x for x in self.steps[step].rewrites(each.entry) if x.position == each.position)
-            if [x.at.op.number for x in there.edits if x.at.op] != [x.at.op.number for x in each.edits if x.at.op]:
+            single = list(self.steps[step].rewrites(each.entry))
+            there = replace(each, edits=tuple(edit for i in each.positions for edit in single[i].edits))
+            if [_number(edit) for edit in there.edits] != [_number(edit) for edit in each.edits]:
                 raise ValueError("the program is another one at this step")
             constant = each.edits[0].constant
             edits += there.edits if constant is None else there.fitted(constant).edits
@@ -238,7 +248,7 @@ class RewriteSearch:
         for i, step in enumerate(self.steps):
             try:
                 edits = self._edits(i, rewrites)
-            except (StopIteration, ValueError):
+            except (IndexError, ValueError):
                 return None
             if step.graph not in programs:
                 function = _with_gradient(Rewritten(step.graph, edits), self.programs.has_state)
@@ -249,32 +259,48 @@ class RewriteSearch:
     def _fits(self, chosen: tuple[Rewrite, ...]) -> tuple[tuple[Rewrite, ...], list[LossCase], Agreement] | None:
         """A replacement with a constant, after which the sides agree."""
         steps = range(min(len(self.steps), 3))
-        tried = 0
-        for entry in (entry for entry in ENTRIES if entry.fitted):
-            for rewrite in self.steps[0].rewrites(entry):
-                own = rewrite.edits[0].own
-                tried += 1
-                if tried > _FITS:
-                    return None
+        for rewrite in self._candidates(self._reached((), 0)[1], fitted=True)[:_FITS]:
 
-                def residual(constant: float, rewrite: Rewrite = rewrite) -> Array:
-                    rows = []
-                    for i in steps:
-                        step, changed = self.steps[i], self._changed(i, (*chosen, rewrite.fitted(constant)))
-                        gap = np.inf if changed is None else step.loss(changed) - step.torchs
-                        rows.append(gap / (abs(step.torchs) or 1.0))
-                    return np.array(rows)
+            def residual(constant: float, rewrite: Rewrite = rewrite) -> Array:
+                rows = []
+                for i in steps:
+                    step, changed = self.steps[i], self._changed(i, (*chosen, rewrite.fitted(constant)))
+                    gap = np.inf if changed is None else step.loss(changed) - step.torchs
+                    rows.append(gap / (abs(step.torchs) or 1.0))
+                return np.array(rows)
 
-                start = own or entry.start or 1.0
-                constant = fitted(residual, [start])
-                if constant is None:
-                    continue
-                for each in dict.fromkeys((float(f"{constant:.6g}"), constant)):
-                    made = (*chosen, rewrite.fitted(each))
-                    changed = self._changed(0, made)
-                    if changed is not None and (proof := self._proof(made, changed)) is not None:
-                        return proof
+            starts = (rewrite.edits[0].own, rewrite.entry.start)
+            constant = fitted(residual, [start for start in dict.fromkeys(starts) if start])
+            for each in () if constant is None else dict.fromkeys((round(float(f"{constant:.6g}"), 9) + 0.0, constant)):
+                made = (*chosen, rewrite.fitted(each))
+                changed = self._changed(0, made)
+                if changed is not None and (proof := self._proof(made, changed)) is not None:
+                    return proof
         return None
+
+
+def _number(edit: Edit) -> int:
+    """That of the operation behind which an edit acts."""
+    reads = [x.op.number for x in edit.reads if x.op is not None]
+    assert edit.at.op is not None
+    return max(reads) if reads else edit.at.op.number
+
+
+def _alike(single: Sequence[Rewrite]) -> Iterator[Rewrite]:
+    """Replacements at all places of one line, or of one function: a fault in a loop, or in every layer."""
+    groups: dict[tuple[str, str], dict[Any, Rewrite]] = {}
+    for each in single:
+        edit = each.edits[0]
+        for key in (("line", edit.line), ("words", edit.words)):
+            if key[1] and key[1] != UNNAMED:
+                groups.setdefault(key, {}).setdefault(edit.at, each)
+    seen = set()
+    for group in groups.values():
+        positions = tuple(position for each in group.values() for position in each.positions)
+        if len(positions) > 1 and positions not in seen:
+            seen.add(positions)
+            edits = tuple(edit for each in group.values() for edit in each.edits)
+            yield Rewrite(single[0].entry, positions, edits)
 
 
 def _with_gradient(rewritten: Rewritten, has_state: bool) -> Any:

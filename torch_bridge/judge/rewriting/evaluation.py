@@ -48,7 +48,7 @@ class Rewritten:
 
     def _results(self, item: Op | Call, operands: list[Any]) -> Sequence[Any]:
         if isinstance(item, Op) and item.body is not None and self._inside(item):
-            return scanned(item, operands, lambda leaves: self._run(item.body, leaves))  # type: ignore[arg-type]
+            return scanned(item, operands, lambda leaves: self._run(item.body, leaves))
         primitive, params = item.equation.primitive, item.equation.params
         results = primitive.bind(*operands, **primitive.get_bind_params(params))
         return results if primitive.multiple_results else [results]
@@ -94,9 +94,7 @@ class Evaluated:
         self._constants: Known = {}
         with doubles():
             self._evaluator = Evaluator(beside=False, share=False, decimal=reading == "as written")
-            self.base: Known = {
-                x: self._argument(leaf, x) for x, leaf in zip(graph.arguments, leaves, strict=True)
-            }
+            self.base: Known = {x: self._argument(leaf, x) for x, leaf in zip(graph.arguments, leaves, strict=True)}
             for op in graph.ops:
                 self.base.update(zip(op.outputs, self._results(op, self.base, ()), strict=True))
 

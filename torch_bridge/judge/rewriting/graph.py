@@ -223,7 +223,9 @@ class _Builder:
         op.outputs = [Value(x.aval, op, i, fixed=fixed) for i, x in enumerate(equation.outvars)]
         if equation.primitive.name == "scan":
             body = equation.params["jaxpr"]
-            op.body = graph_of(body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ()), self.number, (equation, *self.within))
+            op.body = graph_of(
+                body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ()), self.number, (equation, *self.within)
+            )
             self.number = max([self.number, *(each.number + 1 for g in op.body.graphs() for each in g.ops)])
         self.ops.append(op)
         for x in inputs:

@@ -243,8 +243,7 @@ class Patterns:
 
 
 def origin(value: Value, through: Collection[str]) -> Value:
-    """Return where a value comes from through operations of some names, along their first operand that is no constant.
-    """
+    """Return where a value comes from through operations of some names, by their first operand that is no constant."""
     while value.name in through:
         following = [x for x in value.inputs if not x.fixed]
         if value.name == "select_n":

@@ -154,7 +154,8 @@ NETS = {
        for name, act in {
            "relu": F.relu, "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "tanh": torch.tanh,
            "sigmoid": torch.sigmoid, "leaky-relu": F.leaky_relu, "elu": F.elu, "selu": F.selu, "softplus": F.softplus,
-           "mish": F.mish, "hardswish": F.hardswish, "hardtanh": F.hardtanh, "softsign": F.softsign, "none": lambda x: x,
+           "mish": F.mish, "hardswish": F.hardswish, "hardtanh": F.hardtanh, "softsign": F.softsign,
+           "none": lambda x: x,
            "leaky-relu 0.25": lambda x: F.leaky_relu(x, 0.25), "elu 0.5": lambda x: F.elu(x, 0.5)}.items()},
     "perceptron, relu6": (lambda: Perceptron(F.relu6), lambda: (9 * torch.randn(N, 6),), _classes, F.cross_entropy),
     "perceptron, root": (lambda: Perceptron(norm=Outside()), _vectors, _classes, F.cross_entropy),

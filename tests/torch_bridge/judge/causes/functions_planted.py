@@ -70,7 +70,11 @@ def batch_norm(p, name, x, axes=(0, 1, 2)):
     return layer_norm(p, name, x, axes=axes)
 
 
-WINDOW = {"window_dimensions": (1, 3, 3, 1), "window_strides": (1, 2, 2, 1), "padding": ((0, 0), (1, 1), (1, 1), (0, 0))}
+WINDOW = {
+    "window_dimensions": (1, 3, 3, 1),
+    "window_strides": (1, 2, 2, 1),
+    "padding": ((0, 0), (1, 1), (1, 1), (0, 0)),
+}
 
 
 def window_sum(x, **changes):
@@ -294,7 +298,7 @@ PLANTED = {
     "activation-extra": Planted("perceptron, none", perceptron(act=jax.nn.relu)),
     **{f"{name}-missing": Planted(f"perceptron, {name}", perceptron(act=lambda x: x))
        for name in ("relu", "silu", "tanh", "sigmoid", "leaky-relu", "gelu-tanh", "softplus", "elu")},
-    "leaky-slope": Planted("perceptron, leaky-relu 0.25", perceptron(act=partial(jax.nn.leaky_relu, negative_slope=0.125))),
+    "leaky-slope": Planted("perceptron, leaky-relu 0.25", perceptron(act=lambda x: jax.nn.leaky_relu(x, 0.125))),
     "elu-alpha": Planted("perceptron, elu 0.5", perceptron(act=jax.nn.elu)),
     "epsilon-inside-root": Planted("perceptron, root", perceptron(norm=partial(layer_norm, eps=1e-2))),
     "variance-biased-in-norm": Planted("perceptron, unbiased", perceptron()),
@@ -337,7 +341,7 @@ ELSEWHERE = {
     "residual-missing": Planted("transformer", transformer(residual=residual_of_nothing)),
     "norm-axes": Planted("convolutions", convolutions(norm=partial(batch_norm, axes=(1, 2)))),
     "bias-missing": Planted("transformer", transformer(positions=residual_of_nothing)),
-    "factor-missing": Planted("transformer", transformer(embed=lambda e: e * 4)),
+    "constant-of-the-function": Planted("transformer", transformer(embed=lambda e: e * 4)),
 }  # fmt: skip
 """The same entry in another network."""
 

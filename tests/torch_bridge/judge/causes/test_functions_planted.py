@@ -77,7 +77,9 @@ def test_two_faults_at_once_are_named(names):
 
 
 def checked(planted):
-    return torch_bridge.check(planted.trace, optax.sgd(0.1), loss_fn=planted.loss_fn, data=planted.data, buffers=planted.buffers)
+    return torch_bridge.check(
+        planted.trace, optax.sgd(0.1), loss_fn=planted.loss_fn, data=planted.data, buffers=planted.buffers
+    )
 
 
 def test_a_report_names_the_line_and_the_place():
@@ -86,7 +88,7 @@ def test_a_report_names_the_line_and_the_place():
     assert (cause.name, report.place) == ("weight-transposed", ("second",))
     assert re.fullmatch(r"A square weight is not transposed.* \(functions_planted.py:\d+\)", cause.sentence)
     assert re.fullmatch(r"functions_planted.py:\d+: x @ weight.T with torch's weight", cause.fix)
-    assert report.substitutions <= 4
+    assert report.substitutions <= 15
 
 
 @pytest.mark.thorough
