@@ -23,6 +23,7 @@ from funcsgd.observation import observing as observing
 from funcsgd.optimizers import adam as adam
 from funcsgd.optimizers import adamw as adamw
 from funcsgd.optimizers import from_groups as from_groups
+from funcsgd.optimizers import rmsprop as rmsprop
 from funcsgd.optimizers import sgd as sgd
 from funcsgd.stages import add_momentum as add_momentum
 from funcsgd.stages import add_weight_decay as add_weight_decay
@@ -61,6 +62,7 @@ __all__ = [
     "observe",
     "observing",
     "optimizers",
+    "rmsprop",
     "round_updates",
     "rounded",
     "scale_by_learning_rate",

@@ -56,15 +56,17 @@ def applied_by_hand(
 @contextmanager
 def root_in_torch(root: funcsgd.arithmetic.SquareRoot) -> Iterator[None]:
     """torch's for-loop and foreach implementations as they are where MKL has another root."""
-    single, foreach = torch.Tensor.sqrt, torch._foreach_sqrt
+    functions = torch.Tensor.sqrt, torch.Tensor.sqrt_, torch._foreach_sqrt, torch._foreach_sqrt_
 
     def other(x: torch.Tensor) -> torch.Tensor:
         values = x.numpy()
         return torch.from_numpy(np.sqrt(values) if root.words is None else np.array(sqrt(jnp.asarray(values), root)))
 
     torch.Tensor.sqrt = other  # type: ignore[method-assign]
+    torch.Tensor.sqrt_ = lambda x: x.copy_(other(x))  # type: ignore[method-assign]
     torch._foreach_sqrt = lambda tensors: [other(x) for x in tensors]
+    torch._foreach_sqrt_ = lambda tensors: [x.copy_(other(x)) for x in tensors]
     try:
         yield
     finally:
-        torch.Tensor.sqrt, torch._foreach_sqrt = single, foreach  # type: ignore[method-assign]
+        torch.Tensor.sqrt, torch.Tensor.sqrt_, torch._foreach_sqrt, torch._foreach_sqrt_ = functions  # type: ignore[method-assign]

@@ -30,6 +30,11 @@ from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
 from torch_bridge.weights import Weights
 
+READINGS: tuple[Reading, ...] = ("retraced", "as traced", "as written")
+"""How the numbers of a rule are read, in turn. By the last ``jnp.float32(0.999)`` is 0.999: float32 rounds both to one
+number, but of ``1 - 0.999**t`` it takes five digits in the first step, and no change of one hyperparameter explains
+that."""
+
 _COUNTS = ("started", "step")
 _MEMORY = 1000
 _SEEN = 1e-3  # the relative change of a number that a quantity must be able to show, to speak for it
@@ -214,7 +219,7 @@ def _cleared(reference: Reference, found: list[RuleFinding], name: str) -> froze
 def _programs(tx: optax.GradientTransformation, observed: Observed) -> dict[Reading, Callable[..., Widened]]:
     """A rule in float64; kept, since runs are often compared again."""
     step = observed_rule(tx, observed)
-    return {reading: widened(step, reading=reading) for reading in ("retraced", "as traced")}
+    return {reading: widened(step, reading=reading) for reading in READINGS}
 
 
 def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Callable[..., dict[str, Any]]:

@@ -80,8 +80,8 @@ def to_torch(
     flat = [name for row in names for name in row]
     if missing := [name for name in flat if name not in params]:
         raise ValueError(
-            f"the optimizer has a parameter {missing[0]!r}, params have {', '.join(params)}: give to_torch the same "
-            "named_parameters that from_torch was given"
+            f"the optimizer has a parameter {missing[0]!r}, params have {', '.join(map(str, params))}: give to_torch "
+            "the same named_parameters that from_torch was given"
         )
     found = torch_state(state, params, adapter_of(optimizer))
     started = found.pop("started", {})

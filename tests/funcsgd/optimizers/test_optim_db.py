@@ -18,7 +18,12 @@ from tests.support.torch_runs import IMPLEMENTATIONS, by_step, differing_bits, r
 from torch_bridge.square_root import torch_root
 
 # The next optimizer is a row.
-RULES = {torch.optim.SGD: funcsgd.sgd, torch.optim.Adam: funcsgd.adam, torch.optim.AdamW: funcsgd.adamw}
+RULES = {
+    torch.optim.SGD: funcsgd.sgd,
+    torch.optim.Adam: funcsgd.adam,
+    torch.optim.AdamW: funcsgd.adamw,
+    torch.optim.RMSprop: funcsgd.rmsprop,
+}
 INFO = {info.optim_cls: info for info in optim_db if info.optim_cls in RULES}
 every_rule = pytest.mark.parametrize("theirs", RULES, ids=lambda theirs: theirs.__name__)
 

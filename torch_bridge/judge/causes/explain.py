@@ -12,14 +12,18 @@ from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
-from torch_bridge.judge.causes.loss_cases import loss_cases
+from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
+from torch_bridge.judge.causes.rewrites import causes_of, search_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
-from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.causes.search import Agreement, Question, Search
+from torch_bridge.judge.causes.step_cases import step_cases
 from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.widening import Reading
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.trace.trace import Array
 
@@ -152,13 +156,35 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
             causes, trials = narrow_parts(report, cases, programs)
             return [Explanation(tuple(causes), tuple(trials))]
         if first.phase != "gradient":
-            return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
+            return [_of_function(port, programs, twins.reading, cases, max(bad.values()))]
         stopped = without_stops(cases, programs, twins.reading, max(bad.values()))
         if isinstance(stopped, Cause):
             return [Explanation((stopped,))]
         return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
     except CannotWiden:  # the report has a note of it
         return []
+
+
+def _of_function(
+    port: "Port", programs: Programs, reading: Reading, cases: Sequence[LossCase], before: float
+) -> Explanation:
+    """One fault of the batch or of the loss as a number; then those inside the function; then several at once."""
+    steps = tuple(case.step for case in cases)
+    found = answered(LossQuestion(cases), steps, before, most=1)
+    search = None if found.causes else search_of(port, programs, reading, cases)
+    if search is None:
+        return found if found.causes else answered(LossQuestion(cases), steps, before)
+    rewrites, mended, agreement = search.run()
+    if agreement is not None:
+        return Explanation(causes_of(rewrites, agreement, steps, before))
+    if rewrites:  # and something more than that
+        rest = answered(LossQuestion(mended), steps, before)
+        if rest.causes:
+            proved = Agreement(0, True, 0.0, rest.causes[0].after, rest.causes[0].values)
+            return Explanation((*causes_of(rewrites, proved, steps, before), *rest.causes))
+    several = answered(LossQuestion(cases), steps, before)
+    tried = sorted((*several.tried, *search.trials), key=lambda trial: trial.distance)
+    return several if several.causes else Explanation(tried=tuple(tried[:_TRIED]))
 
 
 def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
@@ -199,16 +225,16 @@ def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
     others = report.difference if report.difference is not None and report.difference.phase == "learning_rate" else None
     if others is not None:
         bad.setdefault(others.step, others.distance)
-    if not bad or port.tx is None:
+    if not bad:
         return []
     steps = steps_to_explain(port.trace, sorted(bad))
     try:
-        cases = rule_cases(port, steps)
+        cases = rule_cases(port, steps) if port.tx is not None else step_cases(port, steps)
     except CannotWiden:  # the report has a note of it
         return []
     if not cases:
         return []
-    first = min(bad)
+    first, steps = min(bad), sorted(case.step for case in cases)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
     found = []
     rule, average = RuleQuestion(cases), average_question(port.trace, cases)

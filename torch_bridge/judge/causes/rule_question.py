@@ -109,8 +109,8 @@ class RuleQuestion:
 
     def torchs(self, number: str) -> float | None:
         """Torch's value of a hyperparameter."""
-        if number in ("max_norm", ""):
+        if number == "max_norm":
             limit = self.cases[0].tree.clip.get("max_norm", self.cases[0].tree.clip.get("clip_value"))
-            return float(limit) if limit is not None and number else None
+            return None if limit is None else float(limit)
         values = [leaf.numbers[number] for leaf in self.cases[0].tree.leaves.values() if number in leaf.numbers]
         return next((value for value in values if value), values[0] if values else None)

@@ -8,12 +8,13 @@ import optax
 from torch_bridge.translate.optimizers.adam import ADAM
 from torch_bridge.translate.optimizers.adamw import ADAMW
 from torch_bridge.translate.optimizers.adapter import Adapter, Number
+from torch_bridge.translate.optimizers.rmsprop import RMSPROP
 from torch_bridge.translate.optimizers.sgd import SGD
 
 if TYPE_CHECKING:
     import torch
 
-_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in (SGD, ADAM, ADAMW)}
+_ADAPTERS: dict[str, Adapter] = {adapter.torch_class: adapter for adapter in (SGD, ADAM, ADAMW, RMSPROP)}
 
 _RATE = Number("learning_rate", "lr")
 
