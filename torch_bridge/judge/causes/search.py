@@ -189,7 +189,7 @@ class Search:
                 if not plain.fitted and (plain.family == entry.family or self._alike(repairs[i], (plain, 0.0))):
                     simpler = (*repairs[:i], (plain, 0.0), *repairs[i + 1 :])
                     if self._agreement(simpler).same:
-                        return simpler
+                        return self._simpler(simpler)
         return repairs
 
     def _alike(self, one: Repair, other: Repair) -> bool:
