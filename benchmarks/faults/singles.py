@@ -1,5 +1,6 @@
 """Every planted fault of a recipe, one at a time."""
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,10 @@ from torch_bridge.judge.causes import statistics
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.trace.trace import in_phase
 
+LEAST = 62
+"""So many faults has each recipe at least."""
+SHARED = 24
+"""So many of them, at least, are such that any recipe can have."""
 STATISTICS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     statistics.BIASED.name: ({"correction": 0}, ("running_var",)),
     statistics.REVERSED.name: ({"momentum": 0.9}, ("running_mean", "running_var")),
@@ -133,11 +138,30 @@ def of_layer(recipe: Recipe, name: str, options: dict[str, Any], layer: str, ent
 
 
 def singles(recipe: Recipe) -> Iterator[Port]:
-    """Yield the ports with one fault of the catalogue."""
-    first, loss = Place(0, {"forward": frozenset({recipe.layers[0]})}), Place(0, {"loss": frozenset({""})})
+    """Yield the ports with one fault of the catalogue: all of this recipe's rule and net, and some that any can have.
+
+    Which of the latter is drawn for each recipe, so that every one of them is in several recipes.
+    """
+    own, general = list(_of_recipe(recipe)), list(_general(recipe))
+    yield from own
+    drawn = random.Random(recipe.name).sample(range(len(general)), max(LEAST - len(own), SHARED))
+    yield from (general[i] for i in sorted(drawn))
+
+
+def _of_recipe(recipe: Recipe) -> Iterator[Port]:
+    """Faults of the update rule, of layers, of running statistics."""
     for name, planted in of_recipe(recipe.numbers).items():
         if (port := of_rule(recipe, name, planted)) is not None:
             yield port
+    for name, (options, layer, entries) in recipe.forward.items():
+        yield of_layer(recipe, name, dict(options), layer, entries)
+    if recipe.buffers:
+        yield from _of_statistics(recipe)
+
+
+def _general(recipe: Recipe) -> Iterator[Port]:
+    """Faults of the loss, of gradients, of the examples and their order, of precision."""
+    first, loss = Place(0, {"forward": frozenset({recipe.layers[0]})}), Place(0, {"loss": frozenset({""})})
     of_value = {**losses.LOSS, **(losses.OF_TARGETS if recipe.targets > 1 else {})}
     if recipe.classes:
         of_value |= {name: make(recipe.classes) for name, make in losses.LABELLED.items()}
@@ -160,10 +184,6 @@ def singles(recipe: Recipe) -> Iterator[Port]:
             yield of_order(recipe, name, wrong)
     for name, wrong in losses.NARROW.items():
         yield made(recipe, name, "precision", lambda: first, loss_fn=lambda wrong=wrong: wrong(recipe.right_loss))
-    for name, (options, layer, entries) in recipe.forward.items():
-        yield of_layer(recipe, name, dict(options), layer, entries)
-    if recipe.buffers:
-        yield from _of_statistics(recipe)
 
 
 def _of_statistics(recipe: Recipe) -> Iterator[Port]:

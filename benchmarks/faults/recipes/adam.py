@@ -11,11 +11,11 @@ from tests.support.planted.numbers import Numbers
 
 NUMBERS = Numbers(lr=0.02, betas=(0.8, 0.95), eps=1e-3, decay=0.05, max_norm=0.4)
 RNG = np.random.default_rng(1)
-EXAMPLES = RNG.standard_normal((48, 5)).astype(np.float32), RNG.standard_normal((48, 2)).astype(np.float32)
+EXAMPLES = RNG.standard_normal((48, 5)).astype(np.float32), RNG.standard_normal((48, 3)).astype(np.float32)
 
 
 def parts() -> Parts:
-    model = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 2))
+    model = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 3))
     n = NUMBERS
     optimizer = torch.optim.Adam(model.parameters(), lr=n.lr, betas=n.betas, eps=n.eps, weight_decay=n.decay)
 
@@ -34,4 +34,4 @@ def loss(wrong: Wrong, approximate: bool = False):
     return loss_fn
 
 
-RECIPE = Recipe("regression, Adam", NUMBERS, parts, loss, EXAMPLES, ("0", "1", "2"), targets=2)
+RECIPE = Recipe("regression, Adam", NUMBERS, parts, loss, EXAMPLES, ("0", "1", "2"), targets=3)

@@ -18,12 +18,12 @@ NUMBERS = Numbers(
 RNG = np.random.default_rng(4)
 EXAMPLES = (
     RNG.standard_normal((48, 6)).astype(np.float32),
-    RNG.integers(0, 2, (48, 2)).astype(np.float32),
+    RNG.integers(0, 2, (48, 3)).astype(np.float32),
 )
 
 
 def parts() -> Parts:
-    model = nn.Sequential(nn.Linear(6, 7), nn.Softplus(), nn.Linear(7, 2))
+    model = nn.Sequential(nn.Linear(6, 7), nn.Softplus(), nn.Linear(7, 3))
     n = NUMBERS
     optimizer = torch.optim.SGD(
         model.parameters(), lr=n.lr, momentum=n.momentum, dampening=n.dampening, weight_decay=n.decay
@@ -46,4 +46,4 @@ def loss(wrong: Wrong):
     return loss_fn
 
 
-RECIPE = Recipe("labels, SGD and EMA", NUMBERS, parts, loss, EXAMPLES, ("0", "1", "2"), targets=2)
+RECIPE = Recipe("labels, SGD and EMA", NUMBERS, parts, loss, EXAMPLES, ("0", "1", "2"), targets=3)

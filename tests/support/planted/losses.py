@@ -101,10 +101,10 @@ LOSS = {
 LABELLED = {"label-smoothing": lambda classes: smoothed(1 / 16, classes)}
 """Likewise, of a number of classes."""
 OF_TARGETS = {
-    "loss-summed-over-targets": of_value(lambda loss, p, n: loss * 2),
-    "loss-summed-over-all": of_value(lambda loss, p, n: loss * n * 2),
+    "loss-summed-over-targets": of_value(lambda loss, p, n: loss * 3),
+    "loss-summed-over-all": of_value(lambda loss, p, n: loss * n * 3),
 }
-"""Likewise, of a mean over two targets of each example."""
+"""Likewise, of a mean over three targets of each example."""
 GRADIENT = {
     "gradient-negated": of_gradient(lambda g, p, n: -g),
     "gradient-summed": of_gradient(lambda g, p, n: g * n),

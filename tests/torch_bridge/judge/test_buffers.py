@@ -345,4 +345,8 @@ def test_causes_of_one_buffer():
     words, constants = cause(0.8 * before + 0.2 * new)
     assert (words, list(constants)) == ("statistics-momentum", ["momentum"])
     assert constants["momentum"] == pytest.approx(1.0)
+    words, constants = cause(0.99 * before + 0.01 * new * 31 / 32)  # what flax's BatchNorm does where nothing is given
+    assert words == "statistics-momentum + variance-biased"
+    assert constants["momentum"] == pytest.approx(-0.9)
+    assert cause(0.99 * before + 0.01 * new * 0.9687) == ("", {})
     assert cause(0.8 * before + 0.2 * new, momentum=None) == ("", {})

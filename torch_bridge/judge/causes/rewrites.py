@@ -15,7 +15,8 @@ from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.causes.factor import OF_THE_FUNCTION
 from torch_bridge.judge.causes.loss_cases import LossCase
 from torch_bridge.judge.causes.loss_question import LossQuestion
-from torch_bridge.judge.causes.search import Agreement, Search, fitted
+from torch_bridge.judge.causes.newton import fitted
+from torch_bridge.judge.causes.search import Agreement, Search
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.rewriting.edit import Edit
 from torch_bridge.judge.rewriting.evaluation import Evaluated, Rewritten
@@ -83,7 +84,7 @@ class Program:
 
     @property
     def torchs(self) -> float:
-        """The loss of torch."""
+        """Torch's loss."""
         return float(self.case.reference["loss"])
 
     def loss(self, changed: Any) -> float:

@@ -50,6 +50,7 @@ class RuleQuestion:
             "clip-extra" if how else "",
             *(_OF_NORMS if "clip_value" in how else _OF_VALUES),
             *(_OF_NORM_2 if how.get("norm_type", 2.0) == 2 else ()),
+            "decay-decoupled" if leaf.flags["decoupled"] else "decay-coupled",  # torch's own
             *(("decay-inverted", "decay-everywhere") if len(groups) == 1 else ()),
             "nesterov-extra" if nesterov else "nesterov-missing",
             *(() if amsgrad else ("amsgrad-missing", "amsgrad-of-corrected")),

@@ -9,9 +9,9 @@ from tests.support.planted.numbers import decay, rule
 from tests.support.planted.stages import rate
 from tests.support.sampling import one_in
 from tests.torch_bridge.judge.causes.runs import NUMBERS, recorded
+from torch_bridge.judge.causes.newton import fitted, fitted_together
 from torch_bridge.judge.causes.rule import TORCHS
 from torch_bridge.judge.causes.rule_cases import RuleCase, tree_of
-from torch_bridge.judge.causes.search import fitted
 from torch_bridge.judge.rules import reference_of
 from torch_bridge.render.json import plain
 from torch_bridge.trace.trace import in_phase
@@ -37,6 +37,13 @@ def test_a_constant_is_fitted():
     x = np.linspace(0.1, 2, 30)
     assert fitted(lambda c: x**c - x**2.5, [1.0]) == pytest.approx(2.5, rel=1e-9)
     assert fitted(lambda c: x, [1.0]) == 1.0  # it moves nothing
+
+
+def test_two_constants_are_fitted_at_once():
+    x = np.linspace(0.1, 2, 30)
+    found = fitted_together(lambda c: c[0] * x ** c[1] - 0.7 * x**2.5, [1.0, 2.0])
+    assert found == pytest.approx([0.7, 2.5], rel=1e-9)
+    assert fitted_together(lambda c: x, [1.0, 2.0]) == [1.0, 2.0]
 
 
 N = NUMBERS["heavy ball"]
