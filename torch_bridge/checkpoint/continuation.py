@@ -179,9 +179,9 @@ def _by_key(found: "Checkpoint", optimizer: Any, weights: Weights, tree: Any) ->
     values: dict[str, Any] = {}
     for key in found.adapter.state:
         held = {flat[number]: each[key] for number, each in optimizer["state"].items() if each.get(key) is not None}
-        if all(np.shape(value) == found.model[name].shape for name, value in held.items()):
+        if key not in found.adapter.scalars:
             values[key] = without_graph(weights.to_jax(held, partial=True))
-        else:  # a number for each parameter
+        else:
             names = leaf_tensors(weights, tree)
             values[key] = structure.unflatten([None if name is None else held.get(name) for name in names])
     return values

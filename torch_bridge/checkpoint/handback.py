@@ -71,7 +71,7 @@ def _state(found: "Checkpoint", params: Any, state: optax.OptState, weights: Wei
     named: dict[str, dict[str, Any]] = {}
     for key, tree in by_key.items():
         leaves = structure.flatten_up_to(tree)
-        if key in ("step", "started"):
+        if key in ("started", *found.adapter.scalars):
             named[key] = {
                 name: np.asarray(leaf)
                 for name, leaf in zip(tensors, leaves, strict=True)
