@@ -1,26 +1,34 @@
 """What README shows can be run as it stands."""
 
 import re
-from pathlib import Path
 
-import funcsgd
-import torch_bridge
+import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+from tests.support.docs_pages import DOCS, ROOT, extension, python_blocks
+
+terminal = extension("terminal")
+README = (ROOT / "README.md").read_text()
 
 
-def test_the_training_loop_runs(capsys):
-    block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "funcsgd.sgd(" in b)
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.thorough
+def test_the_port_is_checked_as_the_last_line_says(capsys):
+    (block,) = python_blocks(README)
+    shown = {}
+    exec(compile(block, "README.md", "exec"), shown)
+    shown["recorder"].close()
+    start, end = block.splitlines()[-1].removeprefix("# ").split(" ... ")
+    printed = capsys.readouterr().out.strip()
+    assert printed.startswith(start)
+    assert printed.endswith(end)
+
+
+def test_the_training_loop_of_the_first_page_runs(capsys):
+    fences = terminal.fences((DOCS / "start.md").read_text())
+    block = next(content for _, name, _, content in fences if name == "line.py")
+    exec(compile(block, "line.py", "exec"), {})
     loss, rate = re.fullmatch(r"loss (\S+), learning rate (\S+)\n", capsys.readouterr().out).groups()
     assert float(loss) < 1e-4
     assert rate == "0.1"
-
-
-def test_every_name_exists():
-    for module in (funcsgd, torch_bridge):
-        for name in set(re.findall(rf"\b{module.__name__}\.(\w+)", README)) - {"parity"}:
-            assert hasattr(module, name), f"{module.__name__}.{name}"
 
 
 def test_there_are_two_set_up_commands():
@@ -28,3 +36,7 @@ def test_there_are_two_set_up_commands():
     assert len(commands) == 2
     assert commands[0].endswith("pip install . && torch-bridge demo")
     assert commands[1].endswith('pip install -c constraints.txt -e ".[test]" && pytest')
+
+
+def test_it_is_a_screen_and_a_half():
+    assert len(README.splitlines()) <= 100

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch_bridge import checkpoint as checkpoint
     from torch_bridge import data as data
     from torch_bridge import init as init
     from torch_bridge import random as random
@@ -50,6 +51,7 @@ _HOMES = {
     "UnknownRoot": "torch_bridge.square_root",
     "Weights": "torch_bridge.weights",
     "check": "torch_bridge.judge.check",
+    "checkpoint": "torch_bridge.checkpoint",
     "compare": "torch_bridge.judge.compare",
     "data": "torch_bridge.data",
     "explain": "torch_bridge.translate.explain",

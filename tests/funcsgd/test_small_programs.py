@@ -12,10 +12,10 @@ STEPS = 20
 CYCLE = schedules.CyclicLR(0.01, 0.1, step_size_up=7, step_size_down=3)
 RATES, MOMENTA = CYCLE.table(STEPS), CYCLE.momentum.table(STEPS)
 FLAGS = [flags for flags in legal_flags() if flags["momentum"] == 0.9 and not flags["maximize"]]
-SIZES = [7, *(pytest.param(n, marks=pytest.mark.thorough) for n in (*range(1, 7), *range(8, 18)))]
+SIZES = [7, *(pytest.param(n, marks=pytest.mark.thorough) for n in (1, 2, 3, 5, 8, 15, 16, 17))]
 SHAPES = [
     ((4, 3), (4, 5), (4, 7), (8, 5)),
-    *(pytest.param(tuple((n, m) for n in range(2, 17)), marks=pytest.mark.thorough) for m in range(2, 9)),
+    *(pytest.param(tuple((n, m) for n in range(2, 17)), marks=pytest.mark.thorough) for m in (2, 5, 8)),
     pytest.param(tuple((n, m, 3, 3) for n in range(1, 5) for m in range(1, 5)), marks=pytest.mark.thorough),
 ]
 

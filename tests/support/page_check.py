@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.chromium import Chromium
-from tests.support.reports import EVIL, hostile, long_report, report_of
+from tests.support.reports import EVIL, hostile, long_report, report_of, with_edit
 from torch_bridge.render.html import render_html
 
 WIDTHS = (1200, 768, 375, 320)
@@ -16,7 +16,7 @@ FOCUS = "document.activeElement.tagName.toLowerCase() + '.' + (document.activeEl
 
 def check(browser, folder, pictures=False):
     """Check every page at every width; ``folder`` takes the pages and, if asked for, pictures."""
-    wrong = report_of(decay=2e-2)
+    wrong = with_edit(report_of(decay=2e-2))
     reports = {
         "same": report_of(),
         "different": wrong,

@@ -8,6 +8,7 @@ import numpy as np
 import funcsgd
 import torch_bridge
 from tests.support.small_run import DATA, loss_fn, recorded
+from torch_bridge.judge.causes.edit import FileEdit
 from torch_bridge.judge.differences import Quantity
 from torch_bridge.judge.profile import profile_of
 from torch_bridge.judge.report import Report
@@ -29,6 +30,12 @@ def report_of(*, decay: float = 1e-2, factor: float = 1.0) -> Report:
     return torch_bridge.check(trace(), tx, loss_fn=loss_fn if factor == 1 else _scaled(factor), data=DATA)
 
 
+def with_edit(report: Report) -> Report:
+    """The report with a change of the port's file for each cause."""
+    edit = FileEdit("port.py", 12, "tx = rule(decay=2e-2)\n", "tx = rule(decay=1e-2)\n")
+    return dataclasses.replace(report, causes=tuple(dataclasses.replace(c, edits=(edit,)) for c in report.causes))
+
+
 def _scaled(factor):
     return lambda params, batch: factor * loss_fn(params, batch)
 
@@ -45,6 +52,7 @@ def hostile(report: Report) -> Report:
             names = {field.name for field in dataclasses.fields(value)}
             changes = {key: attacked(getattr(value, key)) for key in names - {"runs", "phase"}}
             changes |= {"name": EVIL} if getattr(value, "name", None) else {}
+            changes |= {"path": EVIL, "old": EVIL, "new": EVIL} if isinstance(value, FileEdit) else {}
             return dataclasses.replace(value, **changes)
         return value
 

@@ -1,6 +1,7 @@
 """The command line: ``torch-bridge``, a command a file."""
 
 from torch_bridge.cli import check as check
+from torch_bridge.cli import convert as convert
 from torch_bridge.cli import demo as demo
 from torch_bridge.cli import diff as diff
 from torch_bridge.cli import explain as explain

@@ -86,11 +86,11 @@ def load(path: Path, run: str | None = None) -> Trace:
 
 
 @contextmanager
-def steps_shown(total: int | None = None) -> Iterator[Callable[[], None]]:
-    """Show on stderr how many steps are done; gives what is to be called after each."""
+def steps_shown(total: int | None = None, what: str = "steps") -> Iterator[Callable[[], None]]:
+    """Show on stderr how many steps, or what else is counted, are done; gives what is to be called after each."""
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("steps", total=total)
+        task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
 

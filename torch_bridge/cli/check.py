@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from torch_bridge.cli.app import AsJson, RunName, TraceFile, answering, app, leave, load, show, steps_shown
+from torch_bridge.cli.edits import mended, write_edits
 from torch_bridge.cli.port_file import PortName, load_port
 from torch_bridge.judge.check import check as check_port
 from torch_bridge.judge.report import Report
@@ -23,6 +24,13 @@ def check(
     ] = None,
     github: Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions as well.")] = False,
     allow_imprecise: Annotated[bool, typer.Option(help="Let an imprecise port count as the same.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Change the port's file as the report proposes, and print what was changed.")
+    ] = False,
+    edits: Annotated[
+        bool,
+        typer.Option(help="Seek the change of the port's file that mends it; each is tried by a check of its own."),
+    ] = True,
     run: RunName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,6 +45,8 @@ def check(
         options = load_port(port, recorded)
         with steps_shown() as advance:
             result = check_port(recorded, **{"allow_imprecise": allow_imprecise, **options}, progress=advance)
+        if not result.ok and (edits or fix):
+            result = mended(result, recorded, port, allow_imprecise=allow_imprecise)
         if report is not None:
             result.save(report)
             if not result.ok:
@@ -46,6 +56,8 @@ def check(
         source = port.rpartition(":")[0] if ".py:" in port else port
         for line in render_github(result, source if source.endswith(".py") else None):
             typer.echo(line)
+    if fix and not result.ok:
+        write_edits([edit for cause in result.causes for edit in cause.edits])
     raise typer.Exit(0 if result.ok else 1)
 
 

@@ -4,13 +4,12 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from torch_bridge.trace.trace import Trace
 
 PortName = Annotated[
     str,
@@ -21,23 +20,52 @@ PortName = Annotated[
 ]
 
 
-def load_port(name: str, trace: Trace) -> dict[str, Any]:
+def load_port(name: str, trace: Any) -> dict[str, Any]:
     """Return the keywords for `torch_bridge.check` that a port gives.
 
     Args:
         name: ``"port.py"``, ``"port.py:function"`` or ``"package.module:function"``.
-        trace: what the function is called with, if it takes an argument.
+        trace: what the function is called with, if it takes an argument: a trace, or a checkpoint.
 
     Raises:
         ValueError: there is no such file, module or function, or it returns something else.
     """
-    made = _call(_function(name), trace)
+    return _port_of(name, _function(name), trace)
+
+
+def _port_of(name: str, function: Callable[..., Any], trace: Any) -> dict[str, Any]:
+    made = _call(function, trace)
     if not isinstance(made, dict) or not all(isinstance(key, str) for key in made):
         raise ValueError(
             f"{name} returned a {type(made).__name__}: a port is a dict of keywords for torch_bridge.check, such as "
             "{'tx': tx, 'loss_fn': loss_fn, 'data': (x, y)}"
         )
     return made
+
+
+def port_path(name: str) -> Path | None:
+    """Return the file of a port that is given as one; None for a module's."""
+    where = name.partition(":")[0]
+    return Path(where) if where.endswith(".py") else None
+
+
+def load_text(name: str, text: str, trace: Any) -> dict[str, Any]:
+    """Return what a port's file would give with another text; the file stays as it is.
+
+    Raises:
+        ValueError: as `load_port`.
+    """
+    where, _, attribute = name.partition(":")
+    module = types.ModuleType(Path(where).stem)
+    module.__file__ = where
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # as some libraries look up the module of a class
+    try:
+        exec(compile(text, where, "exec"), module.__dict__)
+        return _port_of(name, getattr(module, attribute or "port"), trace)
+    finally:
+        if before is not None:
+            sys.modules[module.__name__] = before
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -76,5 +104,5 @@ def _module(name: str) -> Any:
         raise ValueError(f"there is no module {name}: give a file, port.py, or module:function") from error
 
 
-def _call(function: Callable[..., Any], trace: Trace) -> Any:
+def _call(function: Callable[..., Any], trace: Any) -> Any:
     return function(trace) if inspect.signature(function).parameters else function()

@@ -34,6 +34,8 @@ class Statistic:
 def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[str, Mapping[str, float]]:
     """Return the entry that turns torch's value into the port's, and the momentum's relative error if it is that.
 
+    Two entries are joined by ``" + "``.
+
     A running statistic is ``(1 - momentum) * before + momentum * new``. With the new value worked out from torch's:
     the port's ratio of what was added shows a variance that was divided by n; another momentum fits all channels.
 
@@ -60,7 +62,20 @@ def buffer_cause(statistic: Statistic, momentum: float | None) -> tuple[str, Map
     theirs = _ratio(jax - before, new - before)
     if norm(jax - OTHER_MOMENTUM.repair(before, new, momentum, theirs)) <= spare:
         return OTHER_MOMENTUM.name, {"momentum": theirs / momentum - 1}
+    if role == "running_var" and before.size > 2:
+        return _both(before, new, jax, momentum, spare)
     return "", {}
+
+
+def _both(before: Array, new: Array, jax: Array, momentum: float, spare: float) -> tuple[str, Mapping[str, float]]:
+    """Another momentum and biased variances at once, as flax's BatchNorm has them by default."""
+    columns = np.stack([np.ravel(before), np.ravel(new)], axis=1)
+    (kept, taken), *_ = np.linalg.lstsq(columns, np.ravel(jax), rcond=None)
+    theirs = float(1 - kept)
+    n = 1 / (1 - taken / theirs) if 0 < taken < theirs else 0.0
+    if n < 1.5 or norm(jax - BIASED.repair(before, new, theirs, round(n))) > spare:
+        return "", {}
+    return f"{OTHER_MOMENTUM.name} + {BIASED.name}", {"momentum": theirs / momentum - 1}
 
 
 def with_cause(

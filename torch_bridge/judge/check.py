@@ -10,6 +10,7 @@ from torch_bridge.judge.diagnosis import Diagnosis
 from torch_bridge.judge.numbers import other_batches
 from torch_bridge.judge.origin import Origin
 from torch_bridge.judge.port import Port
+from torch_bridge.judge.preflight.finding import Preflight
 from torch_bridge.judge.preflight.preflight import preflight
 from torch_bridge.judge.report import Report
 from torch_bridge.replaying.batches import batches_of
@@ -35,6 +36,7 @@ def check(
     params: Any = None,
     shadows: int = 0,
     allow_imprecise: bool = False,
+    explain: bool = True,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Judge whether a JAX port is the PyTorch run that was recorded: the same bits, the same function, or another one.
@@ -72,6 +74,7 @@ def check(
         params: the port's own first parameters, which `torch_bridge.preflight` compares with torch's.
         shadows: how many copies of the free run with other roundings show its spread, for information; 0 or at least 2.
         allow_imprecise: let a port that is the same function, computed worse than torch does it, count as the same.
+        explain: begin with a preflight, and seek the causes of a difference; False gives the verdict alone, sooner.
         progress: called after each step of each drive.
 
     Returns:
@@ -95,7 +98,7 @@ def check(
         "data": data, "weights": weights, "buffers": buffers, "params": params, "order": order, "opt_state": opt_state
     }  # fmt: skip
     diagnosis = Diagnosis(
-        preflight=preflight(trace, tx, loss_fn=loss_fn, **given),
+        preflight=preflight(trace, tx, loss_fn=loss_fn, **given) if explain else Preflight(),
         origin=Origin(trace, tx, loss_fn, data, weights, buffers, opt_state, step, state, order),
     )
     if not trace.complete:
@@ -118,4 +121,5 @@ def check(
         port.hazards(diagnosis, programs)
     else:
         diagnosis.notes.append("Loss and gradient were not compared: there is no loss_fn=.")
-    return explained(diagnosis.report(trace, allow_imprecise), port, diagnosis.twins)
+    report = diagnosis.report(trace, allow_imprecise)
+    return explained(report, port, diagnosis.twins) if explain else report

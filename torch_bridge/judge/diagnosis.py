@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from torch_bridge.judge.compare import Comparison
+from torch_bridge.judge.findings import PrecisionFinding
 from torch_bridge.judge.hazards import Hazard
 from torch_bridge.judge.history import History, history_of
 from torch_bridge.judge.layers.findings import LayerFindings
@@ -27,6 +28,7 @@ class Diagnosis:
     line: str = ""
     loss_steps: tuple[int, ...] = ()
     rules: list[RuleFinding] = field(default_factory=list)
+    rule_precisions: list[PrecisionFinding] = field(default_factory=list)
     others: list[Difference] = field(default_factory=list)
     hazards: tuple[Hazard, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -34,7 +36,7 @@ class Diagnosis:
     def report(self, trace: Trace, allow_imprecise: bool) -> Report:
         """Return the verdict on what was found in a recorded run's port."""
         functions = self.twins.functions if self.twins else ()
-        precisions = precisions_of(self.twins.precisions) if self.twins else ()
+        precisions = precisions_of((*(self.twins.precisions if self.twins else ()), *self.rule_precisions))
         layers = self.twins.layers if self.twins else LayerFindings()
         difference = first_difference((*layers.origins, *functions), self.rules, self.others, trace.phases)
         imprecision = first_imprecision(precisions)

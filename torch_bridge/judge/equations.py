@@ -63,7 +63,7 @@ def _select_and_scatter(self: "Evaluator", equation: Any, inputs: list[Lanes]) -
     return [Lanes(narrow, chosen if self.share else wide)]
 
 
-def _parts(equation: Any) -> tuple[int, int]:
+def parts_of_scan(equation: Any) -> tuple[int, int]:
     """How many of a scan's operands are constants and carry: what it goes through has an axis more than in its body.
 
     Found by the shapes, since the parameters that count them differ from one JAX to another.
@@ -77,7 +77,7 @@ def _parts(equation: Any) -> tuple[int, int]:
 
 def _scan(self: "Evaluator", equation: Any, inputs: list[Lanes]) -> list[Lanes]:
     params = equation.params
-    n_consts, n_carry = _parts(equation)
+    n_consts, n_carry = parts_of_scan(equation)
     consts, carry, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
 
     def body(state: tuple[Any, list[Lanes]], x: list[Lanes]) -> tuple[tuple[Any, list[Lanes]], list[Lanes]]:

@@ -61,23 +61,22 @@ class Evaluator:
         """Evaluate a program on its arguments."""
         jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, [])
         values: dict[Var, Lanes] = dict(zip(jaxpr.invars, operands, strict=True))
-        values.update(zip(jaxpr.constvars, (self._constant(x) for x in consts), strict=True))
+        values.update(zip(jaxpr.constvars, (self.constant(x) for x in consts), strict=True))
         for equation in jaxpr.eqns:
-            inputs = [
-                self._constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars
-            ]
-            outputs = self._apply(equation, inputs)
+            inputs = [self.constant(x, equation) if isinstance(x, JaxprLiteral) else values[x] for x in equation.invars]
+            outputs = self.apply(equation, inputs)
             if self.locate is not None and equation.primitive.name not in CALLS:
                 outputs = self._located(equation, inputs, outputs)
             values.update(zip(equation.outvars, outputs, strict=True))
-        return [self._constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in jaxpr.outvars]
+        return [self.constant(x) if isinstance(x, JaxprLiteral) else values[x] for x in jaxpr.outvars]
 
     def inner(self) -> "Evaluator":
         """Return an evaluator for the body of a loop: it counts flips from zero, and its names stay inside."""
         # Without lines: those of a loop are its own.
         return Evaluator(self.beside, self.share, self.decimal, constants=self.constants)
 
-    def _constant(self, constant: Any, equation: Any = None) -> Lanes:
+    def constant(self, constant: Any, equation: Any = None) -> Lanes:
+        """Return a constant of the program, read as this evaluation reads numbers."""
         if isinstance(constant, JaxprLiteral):
             aval: Any = constant.aval
             constant = np.asarray(constant.val, aval.dtype)
@@ -88,7 +87,8 @@ class Evaluator:
             wide = self.constants.moved(wide, constant, line)
         return Lanes(narrow if self.beside else None, wide)
 
-    def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    def apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+        """Return the results of one operation."""
         primitive, params = equation.primitive, equation.params
         name = primitive.name
         if name in CALLS:

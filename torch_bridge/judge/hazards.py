@@ -107,12 +107,12 @@ class _Measuring(Evaluator):
     marks: Mapping[int, Hazard] = field(default_factory=dict)
     figures: dict[int, Any] = field(default_factory=dict)
 
-    def _apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
+    def apply(self, equation: Any, inputs: list[Lanes]) -> list[Lanes]:
         if hazard := self.marks.get(id(equation)):
             figure = _figure(hazard.kind, equation.primitive.name, *(x.wide for x in inputs))
             worst = jnp.minimum if hazard.kind == "logarithm of a probability" else jnp.maximum
             self.figures[id(equation)] = worst(self.figures.get(id(equation), figure), figure)
-        return super()._apply(equation, inputs)
+        return super().apply(equation, inputs)
 
 
 def _figure(kind: Kind, name: str, x: Any, square: Any = None) -> Any:

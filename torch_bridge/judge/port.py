@@ -18,6 +18,7 @@ from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.own_gradients import own_gradients_difference
 from torch_bridge.judge.programs import Programs, programs_of_loss, programs_of_step
 from torch_bridge.judge.report import first_imprecision, precisions_of
+from torch_bridge.judge.rule_precision import rule_precisions, worth_measuring
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
 from torch_bridge.judge.twins import TwinJudge
@@ -88,7 +89,9 @@ class Port:
             # Each step whose distance stands out from those that were evaluated, and the steps with twins.
             if off > 0 and (not differed or t in twins or off > 4 * furthest):
                 differed, furthest = True, max(furthest, off)
-                self._judge_rule(found, judge, t, before[1], recorded, values)
+                same = self._judge_rule(found, judge, t, before[1], recorded, values)
+                if same and worth_measuring(off, recorded):
+                    found.rule_precisions += rule_precisions(trace, self.tx, weights, t, before[1])
             self.progress()
         replayed = side.trace()
         found.runs["update"], found.drives["update"] = replayed, compare(trace, replayed)
@@ -96,16 +99,20 @@ class Port:
 
     def _judge_rule(
         self, found: Diagnosis, judge: RuleJudge, t: int, opt_state: Any, recorded: Step, values: Step
-    ) -> None:
+    ) -> bool:
+        """Compare the rules in float64 at one step; True if they agree."""
         rates = [key for key in values if phase_of(key) == "learning_rate"]
         same_rate = bool(rates) and all(
             key in recorded and np.isclose(values[key], recorded[key], rtol=2 * HELD, atol=0) for key in rates
         )
         try:
-            found.rules += judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
+            findings = judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
         except CannotWiden as error:
             note = f"The update rule could not be evaluated in float64: {error}."
             found.notes += [note] * (note not in found.notes)
+            return False
+        found.rules += findings
+        return all(finding.same for finding in findings)
 
     def free(self, found: Diagnosis, shadows: int) -> None:
         """Run the port alone, from the first state; keep a step function's states where it will be evaluated."""
@@ -144,7 +151,8 @@ class Port:
                 self._judge_step_rule(found, steps)
             states = self.states if self.step is not None else None
             found.twins = judge.judge(self.trace, self.batch_at, steps, states, self.without_buffers)
-            if self.step is None and first_imprecision(precisions_of(found.twins.precisions)):
+            same = all(finding.same for finding in found.twins.functions)  # where digits are lost matters only then
+            if self.step is None and same and first_imprecision(precisions_of(found.twins.precisions)):
                 found.line = judge.culprit(self.trace, self.batch_at(steps[0]), steps[0])
         except CannotWiden as error:
             found.notes.append(f"Loss and gradient could not be evaluated in float64: {error}.")
@@ -208,6 +216,10 @@ class Port:
     def own_gradients(self, found: Diagnosis) -> None:
         """Where a step function's rule was evaluated at its first step alone, run torch's on the port's gradients."""
         if {finding.step for finding in found.rules} - {0} or self.trace.n_steps == 1:
+            return
+        if not any(phase_of(key) == "gradient" for key in found.runs["free"].steps):
+            where = "at its first step alone" if found.rules else "at no step"
+            found.notes.append(f"The rule of the step function was compared {where}: it reports no gradient.")
             return
         try:
             difference = own_gradients_difference(self.trace, found.runs["free"])

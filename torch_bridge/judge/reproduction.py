@@ -7,12 +7,13 @@ import jax
 import numpy as np
 
 from torch_bridge.judge.bits_sentence import describe
-from torch_bridge.judge.findings import FunctionFinding
+from torch_bridge.judge.findings import FunctionFinding, PrecisionFinding
 from torch_bridge.judge.numbers import scalar_differences
 from torch_bridge.judge.origin import Origin
 from torch_bridge.judge.programs import programs_of_loss, programs_of_step
 from torch_bridge.judge.report import FACTOR, Difference, Report, precisions_of
 from torch_bridge.judge.rule_findings import RuleFinding
+from torch_bridge.judge.rule_precision import rule_precisions
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.saved_step import SavedStep, one_step, structure_of
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
@@ -21,10 +22,8 @@ from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.replay import Replay, replay
 from torch_bridge.trace.keep import Keep
+from torch_bridge.trace.phases import FUNCTION
 from torch_bridge.trace.trace import in_phase
-
-FUNCTION = ("input", "forward", "loss", "backward", "gradient", "buffer")
-"""The phases that a loss function has."""
 
 
 def saved_step(report: Report) -> SavedStep:
@@ -40,16 +39,19 @@ def saved_step(report: Report) -> SavedStep:
         )
     if first is None and report.imprecision is None:
         raise ValueError(f"there is no difference to show: {report}")
-    step = first.step if first is not None else report.loss_steps[0]
-    phase, name = (first.phase, first.name) if first is not None else ("precision", report.imprecision.name)  # type: ignore[union-attr]
+    if first is not None:
+        step, phase, name = first.step, first.phase, first.name
+    else:
+        worst = report.imprecision
+        assert worst is not None
+        step = report.loss_steps[0] if worst.phase in FUNCTION else report.rule_steps[0]
+        phase, name = f"precision/{worst.phase}", worst.name
     trace = origin.trace
     alone = one_step(trace.static, trace.before(step), trace.step(step), trace.twins.get(step, {}))
     if phase == "data":
         assert origin.order is not None  # or there would be no such difference
         return SavedStep(alone, phase, name, step, indices=np.asarray(origin.order[step]))
-    if phase == "precision":
-        phase = f"precision/{report.imprecision.phase}"  # type: ignore[union-attr]
-    needs_batch = origin.step is not None or phase.partition("/")[0] in (*FUNCTION, "precision")
+    needs_batch = origin.step is not None or phase.removeprefix("precision/") in FUNCTION
     structure, leaves = structure_of(origin.batch(step)) if needs_batch else (None, ())
     carried = _carried(origin, step, needs_batch)
     return SavedStep(alone, phase, name, step, carried, leaves, structure)
@@ -155,15 +157,25 @@ def _of_rule(saved: SavedStep, origin: Origin, batch: Any) -> list[FunctionFindi
         given = saved.whole_batch if batch is None else batch
         return [*StepRuleJudge(trace, origin.step, weights).judge(0, _state(saved, origin.state), given)]
     assert origin.tx is not None, "give show(tx=...): the difference is in the update rule"
-    params = weights.to_jax(in_phase(trace.initial, "parameter"))
-    fresh = Layout(weights, trace.static).with_torchs(origin.tx.init(params), params, trace.initial)
-    opt_state = _state(saved, fresh)
+    opt_state = _rules_state(saved, origin)
     replayed = replay(trace, origin.tx, drive="update", weights=origin.given_weights, opt_state=opt_state)
     numbers = list(scalar_differences(trace, replayed))
     rules = RuleJudge(trace, origin.tx, weights).judge(
         0, opt_state, trace.step(0).get("metric"), rate_is_torchs=not numbers
     )
     return [*numbers, *rules]
+
+
+def _rule_precisions(saved: SavedStep, origin: Origin) -> list[PrecisionFinding]:
+    assert origin.tx is not None, "give show(tx=...): the update rule is imprecise"
+    return rule_precisions(saved.trace, origin.tx, origin.weights, 0, _rules_state(saved, origin))
+
+
+def _rules_state(saved: SavedStep, origin: Origin) -> Any:
+    assert origin.tx is not None
+    params = origin.weights.to_jax(in_phase(saved.trace.initial, "parameter"))
+    fresh = Layout(origin.weights, saved.trace.static).with_torchs(origin.tx.init(params), params, saved.trace.initial)
+    return _state(saved, fresh)
 
 
 def _state(saved: SavedStep, like: Any) -> Any:
@@ -188,8 +200,12 @@ def _show_order(saved: SavedStep, order: Any) -> int:
 
 def _show_precision(saved: SavedStep, origin: Origin, batch: Any) -> int:
     phase = saved.phase.partition("/")[2]
-    rows = precisions_of(_twins(saved, origin, batch).precisions)
-    row = next(row for row in rows if (row.phase, row.name) == (phase, saved.name))
+    of_function = phase in FUNCTION
+    rows = precisions_of(_twins(saved, origin, batch).precisions if of_function else _rule_precisions(saved, origin))
+    row = next((row for row in rows if (row.phase, row.name) == (phase, saved.name)), None)
+    if row is None:  # of a rule those are left out that are precise
+        print(f"{describe(phase, saved.name)} at step {saved.step} is as precise as its type")
+        return 0
     print(f"relative rounding error of {describe(phase, saved.name)} at step {saved.step}")
     print(f"torch  {row.torch:.3g}\nJAX    {row.jax:.3g}\n{row.factor:.3g} times torch's, where {FACTOR:g} is allowed")
     return 0 if row.factor <= FACTOR else 1

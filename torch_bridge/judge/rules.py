@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -18,7 +19,7 @@ from funcsgd import observing
 from funcsgd.averages import AverageState, averaged_params
 from torch_bridge.judge.findings import norm, unit_roundoff
 from torch_bridge.judge.ideal import Ideal, IdealGroup, changes, clipped, ideal_step
-from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.lanes import CannotWiden, is_floating
 from torch_bridge.judge.rule_findings import RuleFinding, Scale, average_finding, rule_finding
 from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.replaying.layout import Layout
@@ -29,6 +30,11 @@ from torch_bridge.translate.recipe import Clip
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import nodes_of, torch_state
 from torch_bridge.weights import Weights
+
+READINGS: tuple[Reading, ...] = ("retraced", "as traced", "as written")
+"""How the numbers of a rule are read, in turn. By the last ``jnp.float32(0.999)`` is 0.999: float32 rounds both to one
+number, but of ``1 - 0.999**t`` it takes five digits in the first step, and no change of one hyperparameter explains
+that."""
 
 _COUNTS = ("started", "step")
 _MEMORY = 1000
@@ -91,18 +97,32 @@ class RuleJudge:
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
         params = self._weights.to_jax(in_phase(before, "parameter"))
-        opt_state = self._layout.with_torchs(opt_state, params, before)
+        given = self._layout.with_torchs(opt_state, params, before)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
+        at = None
+        if (unrounded := in_type_of(params, opt_state)) is not None:
+            at = gradient, self._layout.with_torchs(unrounded, params, before), params, metric
         refusals: list[CannotWiden] = []
         for program in self._wide.values():
             try:
-                wide = program(gradient, opt_state, params, metric).wide
+                wide = program(gradient, given, params, metric, at=at).wide
             except CannotWiden as error:
                 refusals.append(error)
                 continue
             yield {phase: self._weights.to_torch(tree) for phase, tree in wide.items()}
         if len(refusals) == len(self._wide):
             raise refusals[-1]
+
+
+def in_type_of(params: Any, opt_state: Any) -> Any:
+    """A state with room for torch's values as they are; None for one whose leaves are no narrower than parameters."""
+    types = [np.dtype(leaf.dtype) for leaf in jax.tree.leaves(params) if is_floating(leaf)]
+    widest = max(types, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float32))
+    leaves, structure = jax.tree.flatten(opt_state)
+    narrow = [hasattr(x, "dtype") and is_floating(x) and x.dtype.itemsize < widest.itemsize for x in leaves]
+    if not any(narrow):
+        return None
+    return jax.tree.unflatten(structure, [x.astype(widest) if n else x for x, n in zip(leaves, narrow, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -214,7 +234,7 @@ def _cleared(reference: Reference, found: list[RuleFinding], name: str) -> froze
 def _programs(tx: optax.GradientTransformation, observed: Observed) -> dict[Reading, Callable[..., Widened]]:
     """A rule in float64; kept, since runs are often compared again."""
     step = observed_rule(tx, observed)
-    return {reading: widened(step, reading=reading) for reading in ("retraced", "as traced")}
+    return {reading: widened(step, reading=reading) for reading in READINGS}
 
 
 def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Callable[..., dict[str, Any]]:

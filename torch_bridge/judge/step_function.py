@@ -1,6 +1,7 @@
 """A step function at any step of a recorded run: its state brought to torch's, its rule in float64."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,8 +9,8 @@ import numpy as np
 
 from torch_bridge.judge.lanes import CannotWiden
 from torch_bridge.judge.rule_findings import RuleFinding
-from torch_bridge.judge.rules import Reference, agreement, findings_of, reference_of
-from torch_bridge.judge.widening import Reading, widened
+from torch_bridge.judge.rules import READINGS, Reference, agreement, findings_of, reference_of
+from torch_bridge.judge.widening import Reading, Widened, widened
 from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.steps import Carry, StepFunction
 from torch_bridge.trace.trace import Trace, in_phase
@@ -80,8 +81,7 @@ class StepRuleJudge:
     def __init__(self, trace: Trace, step: StepFunction, weights: Weights) -> None:
         """Prepare the programs; nothing is compiled yet."""
         self._trace, self._weights = trace, weights
-        readings: tuple[Reading, ...] = ("as traced", "retraced")
-        self._wide = {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in readings}
+        self._wide = _programs(step)
 
     def judge(self, t: int, state: Carry, batch: Any) -> list[RuleFinding]:
         """Compare one step's buffers and parameters.
@@ -95,36 +95,58 @@ class StepRuleJudge:
             CannotWiden: the step has no float64 form.
         """
         best: list[RuleFinding] = []
-        refusal: CannotWiden | None = None
+        for _, named, reference in self.evaluated(t, state, batch):
+            findings = findings_of(t, reference, named)
+            if not best or agreement(findings) > agreement(best):
+                best = findings
+            if all(finding.same for finding in findings):
+                break
+        return best
+
+    def evaluated(
+        self, t: int, state: Carry, batch: Any
+    ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]], Reference]]:
+        """Yield the step's gradients, its quantities, phase -> name -> array, and torch's, by each reading of numbers.
+
+        All are in float64. Of a step that reports no gradients torch's twin has them: a port with other ones is
+        another function anyway. Nothing is yielded where there are none, or of a step that reports no parameters.
+
+        Raises:
+            CannotWiden: the step has no float64 form by any reading.
+        """
+        before = self._trace.before(t)
+        refusals: list[CannotWiden] = []
         for program in self._wide.values():
             try:
                 observed = program(state, batch).wide
             except CannotWiden as error:
-                refusal = error
+                refusals.append(error)
                 continue
-            if "gradient" not in observed or "parameter" not in observed:
-                return []
-            findings = self._findings(t, observed)
-            if not best or agreement(findings) > agreement(best):
-                best = findings
-            if all(finding.same for finding in findings):
-                return best
-        if not best and refusal is not None:
-            raise refusal
-        return best
+            gradients = self._gradients(t, observed)
+            if not gradients or "parameter" not in observed:
+                return
+            reference = reference_of(self._trace, t, before, gradients, offset=in_phase(before, "parameter"))
+            named: dict[str, dict[str, Any]] = {
+                phase: self._weights.to_torch(observed[phase]) for phase in reference.ideals if phase in observed
+            }
+            named["parameter"] = {
+                name: np.asarray(value) - np.asarray(before[f"parameter/{name}"], np.float64)
+                for name, value in named["parameter"].items()
+            }
+            yield gradients, named, reference
+        if len(refusals) == len(self._wide):
+            raise refusals[-1]
 
-    def _findings(self, t: int, observed: Mapping[str, Any]) -> list[RuleFinding]:
-        before = self._trace.before(t)
-        gradients = self._weights.to_torch(observed["gradient"])
-        reference: Reference = reference_of(self._trace, t, before, gradients, offset=in_phase(before, "parameter"))
-        wide: dict[str, dict[str, Any]] = {
-            phase: self._weights.to_torch(observed[phase]) for phase in reference.ideals if phase in observed
-        }
-        wide["parameter"] = {
-            name: np.asarray(value) - np.asarray(before[f"parameter/{name}"], np.float64)
-            for name, value in wide["parameter"].items()
-        }
-        return findings_of(t, reference, wide)
+    def _gradients(self, t: int, observed: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "gradient" in observed:
+            return self._weights.to_torch(observed["gradient"])
+        return in_phase(self._trace.twins.get(t, {}), "gradient")
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(step: StepFunction) -> dict[Reading, Callable[..., Widened]]:
+    """A step in float64; kept, since its causes are sought with the same programs."""
+    return {reading: widened(lambda s, b: step(s, b)[1], reading=reading) for reading in READINGS}
 
 
 class _Origin(tuple[Any, ...]):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,6 +34,8 @@ class Patch:
     def own(self) -> Callable[..., Any]:
         """The function as torch has it; of a class method, the function below it."""
         own = self._own if self._own is not None else vars(self._owner())[self._name]
+        if isinstance(own, types.ClassMethodDescriptorType):  # one of C, which torch 2.14 has for Function.apply
+            return functools.wraps(own)(lambda kind, *args, **kwargs: own.__get__(None, kind)(*args, **kwargs))
         return own.__func__ if isinstance(own, classmethod) else own
 
     @property
@@ -63,7 +66,8 @@ class Patch:
         self._listeners.append(reference)
         if self._own is None:
             own, owner = self.own, self._owner()
-            kind: Any = classmethod if isinstance(vars(owner)[self._name], classmethod) else lambda f: f
+            of_class = isinstance(vars(owner)[self._name], classmethod | types.ClassMethodDescriptorType)
+            kind: Any = classmethod if of_class else lambda f: f
             self._own, self._replaced_in = vars(owner)[self._name], owner
             self._standing = kind(functools.wraps(own)(self._replacement(own)))
             setattr(owner, self._name, self._standing)

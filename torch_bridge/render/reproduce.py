@@ -7,7 +7,8 @@ from typing import Any
 
 from torch_bridge.files import write_whole
 from torch_bridge.judge.report import Report
-from torch_bridge.judge.reproduction import FUNCTION, saved_step
+from torch_bridge.judge.reproduction import saved_step
+from torch_bridge.trace.phases import FUNCTION
 
 PARTS = {
     "tx": "the update rule, an optax transformation",
@@ -67,7 +68,7 @@ def _needed(report: Report, phase: str) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if origin.step is not None:
         parts |= {"step": origin.step, "state": origin.state}
-    elif phase.partition("/")[0] in (*FUNCTION, "precision"):
+    elif phase.removeprefix("precision/") in FUNCTION:
         parts["loss_fn"] = origin.loss_fn
     else:
         parts["tx"] = origin.tx

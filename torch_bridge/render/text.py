@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from torch_bridge.judge.bits_sentence import comparison_sentence
+from torch_bridge.judge.causes.cause import Cause
 from torch_bridge.judge.compare import Comparison
 from torch_bridge.judge.differences import Difference
 from torch_bridge.judge.findings import FunctionFinding
@@ -30,6 +31,8 @@ def render_report(report: Report) -> RenderableType:
     parts: list[RenderableType] = [Text.assemble((verdict, STYLES[report.verdict]), mark, rest)]
     if report.preflight.findings:
         parts += ["", *_preflight(report.preflight)]
+    for cause in report.causes:
+        parts += ["", *_cause(cause)]
     if report.functions or report.rules:
         parts += ["", _questions(report)]
     if report.hazards:
@@ -55,6 +58,16 @@ def _preflight(preflight: Preflight) -> list[Text]:
         Text.assemble((finding.name, "yellow"), f"  {finding.sentence} {finding.remedy}")
         for finding in preflight.findings
     ]
+
+
+def _cause(cause: Cause) -> list[Text]:
+    """A cause's name, its fix in words, and as a change of the file."""
+    lines = [Text.assemble((f"cause {cause.name}", "yellow"), f"  fix: {cause.fix}")]
+    for edit in cause.edits:
+        lines.append(Text(f"{edit.path}:{edit.line}, proved by a check of the changed file:"))
+        lines += [Text(f"- {line}", style="red") for line in edit.old.splitlines()]
+        lines += [Text(f"+ {line}", style="green") for line in edit.new.splitlines()]
+    return lines
 
 
 def _questions(report: Report) -> Table:

@@ -11,6 +11,10 @@ that the step found changed, what layers are given and return, the loss that was
 to the outputs of layers, gradients as ``backward()`` left them and as they were clipped, and the latest metric of a
 ReduceLROnPlateau."""
 
+FUNCTION = ("input", "forward", "loss", "backward", "gradient", "buffer")
+"""The phases that a loss function has."""
+
+
 LAST = ("parameter", "buffer", "average")
 """The phases of a step after its optimizer. Buffers, such as BatchNorm's running statistics, are made in the forward
 pass, but what they are does not act before evaluation: a first difference in them is one of evaluation alone."""

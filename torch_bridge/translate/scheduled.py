@@ -93,17 +93,7 @@ def moved(
         if not _is_state(node):
             return node
         if isinstance(node, ScaleBySchedulersState):
-            words = to_words(next(in_force))
-            seen = [
-                before._replace(
-                    words=words + 0,  # an array of its own: a state may be donated
-                    best=jnp.asarray(plateau.best, before.best.dtype),
-                    num_bad_epochs=jnp.int32(plateau.num_bad_epochs),
-                    cooldown_counter=jnp.int32(plateau.cooldown_counter),
-                )
-                for before, plateau in zip(node.plateaus, plateaus, strict=True)
-            ]
-            return ScaleBySchedulersState(jnp.int32(at.updates), jnp.int32(at.epochs), words, tuple(seen))
+            return schedulers_at(node, next(in_force), plateaus, at.updates, at.epochs)
         changed: dict[str, Any] = {"count": jnp.int32(at.updates)} if "count" in node._fields else {}
         if "learning_rate" in node._fields:
             changed["learning_rate"] = jnp.asarray(next(in_force), node.learning_rate.dtype)
@@ -117,6 +107,31 @@ def moved(
         return node._replace(**changed)
 
     return jax.tree.map(move, state, is_leaf=_is_state)
+
+
+def schedulers_at(
+    node: ScaleBySchedulersState, rate: float, plateaus: Sequence[Any], updates: int, epochs: int
+) -> ScaleBySchedulersState:
+    """Return a fresh state of schedulers, one of which watches a metric, as it is at a place in a run.
+
+    Args:
+        node: the state at the beginning.
+        rate: the learning rate in force.
+        plateaus: torch's ReduceLROnPlateau, or what has their ``best``, ``num_bad_epochs`` and ``cooldown_counter``.
+        updates: how many updates were made.
+        epochs: how often the schedulers were stepped.
+    """
+    words = to_words(rate)
+    seen = [
+        before._replace(
+            words=words + 0,  # an array of its own: a state may be donated
+            best=jnp.asarray(plateau.best, before.best.dtype),
+            num_bad_epochs=jnp.int32(plateau.num_bad_epochs),
+            cooldown_counter=jnp.int32(plateau.cooldown_counter),
+        )
+        for before, plateau in zip(node.plateaus, plateaus, strict=True)
+    ]
+    return ScaleBySchedulersState(jnp.int32(updates), jnp.int32(epochs), words, tuple(seen))
 
 
 def _is_state(node: Any) -> bool:

@@ -96,7 +96,7 @@ def test_transients_too(x64):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1])
 def test_other_keys_with_eight_times_the_seeds(x64, seed):
     mean, error = simulated(seed, BURN_IN + KEPT, BURN_IN, time_average, 8 * N_SEEDS)
     assert plausible((mean - over_the_grid(steady_risk)) / error, 8 * N_SEEDS)

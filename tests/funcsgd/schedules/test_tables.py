@@ -61,7 +61,7 @@ def test_table_is_torch(name):
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", LEAVES)
 def test_table_is_torch_for_10000_epochs(name):
-    check_leaves(name, configurations=200, epochs=10_000)
+    check_leaves(name, configurations=30, epochs=10_000)
 
 
 def check_nests(configurations, epochs):
@@ -76,12 +76,12 @@ def test_nests_are_torch():
 
 @pytest.mark.thorough
 def test_nests_are_torch_for_10000_epochs():
-    check_nests(configurations=300, epochs=10_000)
+    check_nests(configurations=60, epochs=10_000)
 
 
 @pytest.mark.thorough
 def test_many_nests_are_torch():
-    check_nests(configurations=20_000, epochs=60)
+    check_nests(configurations=5_000, epochs=60)
 
 
 @pytest.mark.parametrize("name", LEAVES)

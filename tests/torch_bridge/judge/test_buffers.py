@@ -3,12 +3,13 @@
 import functools
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax import nnx
+from flax import linen, nnx
 from torch import nn
 
 import funcsgd
@@ -233,6 +234,81 @@ def test_flaxs_batch_norm_keeps_the_biased_variance(trace):
     assert report.causes[0].name == "variance-biased"
 
 
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        h = linen.BatchNorm(use_running_average=False, momentum=0.9, name="norm1")(linen.Dense(8, name="first")(x))
+        h = linen.Dense(6, name="second")(jnp.tanh(h))
+        return linen.BatchNorm(use_running_average=False, momentum=0.7, name="norm2")(h)
+
+
+def linen_port(trace, unbiased):
+    variables = Linen().init(jax.random.key(0), jnp.zeros((N, 5)))
+    kept = {"norm1": 0.9, "norm2": 0.7}
+
+    def loss_fn(params, x, stats):
+        y, new = Linen().apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+        after = {
+            name: {"mean": each["mean"], "var": unbiased_again(stats[name]["var"], each["var"], kept[name])}
+            for name, each in new["batch_stats"].items()
+        }
+        return jnp.log((y**2).sum(1) + 1).mean(), after if unbiased else new["batch_stats"]
+
+    buffers = in_phase(trace.initial, "buffer")
+    return loss_fn, variables["params"], torch_bridge.map_weights(buffers, variables["batch_stats"])
+
+
+def unbiased_again(before, after, keep):
+    return keep * before + (after - keep * before) * N / (N - 1)
+
+
+class Equinox(eqx.Module):
+    first: eqx.nn.Linear
+    norm1: eqx.nn.BatchNorm
+    second: eqx.nn.Linear
+    norm2: eqx.nn.BatchNorm
+
+    def __init__(self, key):
+        keys = jax.random.split(key)
+        self.first, self.second = eqx.nn.Linear(5, 8, key=keys[0]), eqx.nn.Linear(8, 6, key=keys[1])
+        self.norm1 = eqx.nn.BatchNorm(8, "batch", momentum=0.9, mode="batch")
+        self.norm2 = eqx.nn.BatchNorm(6, "batch", momentum=0.7, mode="batch")
+
+    def __call__(self, x, state):
+        h, state = self.norm1(self.first(x), state)
+        return self.norm2(self.second(jnp.tanh(h)), state)
+
+
+def equinox_port(trace, unbiased):
+    model, first = eqx.nn.make_with_state(Equinox)(jax.random.key(0))
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def loss_fn(params, x, state):
+        model = eqx.combine(params, static)
+        y, new = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)
+        for norm, keep in ((model.norm1, 0.9), (model.norm2, 0.7)) if unbiased else ():
+            (_, before), (mean, after) = state.get(norm.batch_state_index), new.get(norm.batch_state_index)
+            new = new.set(norm.batch_state_index, (mean, unbiased_again(before, after, keep)))
+        return jnp.log((y**2).sum(1) + 1).mean(), new
+
+    # The state has numbers in place of names: a counter, then mean and variance, of one norm after the other.
+    places = {"1.running_mean": "1/0", "1.running_var": "1/1", "4.running_mean": "3/0", "4.running_var": "3/1"}
+    buffers = in_phase(trace.initial, "buffer")
+    return loss_fn, params, torch_bridge.map_weights(buffers, first, overrides=places)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("port", [linen_port, equinox_port])
+def test_the_model_state_of_other_libraries(trace, port):
+    for unbiased, verdict in ((True, "same function"), (False, "different")):
+        loss_fn, params, buffers = port(trace, unbiased)
+        weights = torch_bridge.map_weights(trace, params)
+        report = torch_bridge.check(trace, RULE, loss_fn=loss_fn, weights=weights, buffers=buffers, data=data)
+        assert report.verdict == verdict, report
+        assert "Buffers that were not compared: 1.num_batches_tracked, 4.num_batches_tracked." in report.notes
+    assert [cause.name for cause in report.causes] == ["variance-biased"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -269,4 +345,8 @@ def test_causes_of_one_buffer():
     words, constants = cause(0.8 * before + 0.2 * new)
     assert (words, list(constants)) == ("statistics-momentum", ["momentum"])
     assert constants["momentum"] == pytest.approx(1.0)
+    words, constants = cause(0.99 * before + 0.01 * new * 31 / 32)  # what flax's BatchNorm does where nothing is given
+    assert words == "statistics-momentum + variance-biased"
+    assert constants["momentum"] == pytest.approx(-0.9)
+    assert cause(0.99 * before + 0.01 * new * 0.9687) == ("", {})
     assert cause(0.8 * before + 0.2 * new, momentum=None) == ("", {})

@@ -22,7 +22,10 @@ class Own(NamedTuple):
     t: Any
 
 
-def own_adam(rate, b1=0.9, b2=0.999, eps=1e-8):
+def own_adam(rate, b1=0.9, b2=0.999, eps=1e-8, correction=None):
+    """Adam by hand; the bias correction of the squares may have a second beta of its own."""
+    correction = b2 if correction is None else correction
+
     def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return Own(zeros, zeros, jnp.zeros([], jnp.int32))
@@ -31,7 +34,7 @@ def own_adam(rate, b1=0.9, b2=0.999, eps=1e-8):
         t = state.t + 1
         m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, gradients)
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.v, gradients)
-        root = jax.tree.map(lambda v: jnp.sqrt(v / (1 - b2**t)) + eps, v)
+        root = jax.tree.map(lambda v: jnp.sqrt(v / (1 - correction**t)) + eps, v)
         return jax.tree.map(lambda m, root: -rate * (m / (1 - b1**t)) / root, m, root), Own(m, v, t)
 
     return optax.GradientTransformation(init, update)
@@ -59,6 +62,7 @@ def sgd(parameters):
 
 CLEAN = {
     "own names": (adam, own_adam(0.01)),
+    "a power in float32": (adam, own_adam(0.01, correction=jnp.float32(0.999))),
     "optax.flatten, adam": (adam, optax.flatten(optax.adam(0.01))),
     "optax.flatten, sgd": (sgd, optax.flatten(optax.sgd(0.05, momentum=0.9))),
 }
@@ -73,7 +77,9 @@ def test_a_state_that_cannot_be_read_is_no_fault(name):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("options", [{"b1": 0.9001}, {"b2": 0.99}, {"eps": 1.01e-8}])
+@pytest.mark.parametrize(
+    "options", [{"b1": 0.9001}, {"b2": 0.99}, {"eps": 1.01e-8}, {"correction": jnp.float32(0.9990003)}]
+)
 def test_a_fault_behind_it_is_found(options):
     report = torch_bridge.check(run_of(adam, 6), own_adam(0.01, **options))
     assert report.verdict == "different"

@@ -441,6 +441,7 @@ def failing(model, batch):
 
 
 def test_modes_of_the_script_keep_their_places():
+    own = torch.autograd.Function.__dict__["apply"]
     with torch.device("cpu"):
         model = nn.Linear(3, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -454,9 +455,7 @@ def test_modes_of_the_script_keep_their_places():
     recorder.close()
     assert list(recorder.trace().twins) == [0]
     assert _len_torch_function_stack() == 0
-    own = torch.autograd.Function.__dict__["apply"].__func__
-    assert own.__module__ == "torch.autograd.function"
-    assert "torch_bridge" not in own.__code__.co_filename
+    assert torch.autograd.Function.__dict__["apply"] is own
 
 
 def test_a_run_that_stops_in_the_middle_leaves_nothing_behind():

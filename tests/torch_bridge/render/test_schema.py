@@ -6,7 +6,7 @@ from importlib.resources import files
 import jsonschema
 import pytest
 
-from tests.support.reports import hostile, report_of
+from tests.support.reports import hostile, report_of, with_edit
 from torch_bridge.render.json import plain, text
 
 SCHEMA = json.loads((files("torch_bridge.render") / "report.schema.json").read_text())
@@ -24,7 +24,7 @@ def test_the_schema_is_one():
 
 def test_reports_follow_the_schema():
     same, other = validated(report_of()), validated(report_of(decay=2e-2))
-    validated(hostile(report_of(decay=2e-2)))
+    validated(hostile(with_edit(report_of(decay=2e-2))))
     assert same["format"] == other["format"] == 1
     assert other["sentence"].startswith("different, first at step 0")
     assert other["history"]["steps"][0] == 0

@@ -65,6 +65,11 @@ def _with(x: Followed, p: Array) -> Followed:
     return Followed(x.average, x.before, p, x.n, x.decay)
 
 
+def from_zero(x: Followed, c: float) -> Array:
+    """The average begins at zero, as an average of gradients does."""
+    return _ema(x, x.decay, x.after) - (x.decay * x.average if x.n == 0 else 0.0)
+
+
 def still(x: Followed, c: float) -> Array:
     """The average does not move."""
     return x.average
@@ -89,6 +94,9 @@ ENTRIES = (
     Entry("average-from-start", "average",
           "The average begins at the initial parameters; torch copies those after the first update.",
           "averages.ema(decay)", from_start),
+    Entry("average-from-zero", "average",
+          "The average begins at zero, as optax.ema does; torch copies the parameters after the first update.",
+          "averages.ema(decay)", from_zero),
     Entry("average-before-step", "average", "The parameters before the update are averaged, in torch those after it.",
           "average after optax.apply_updates", before_step),
     Entry("average-before-step-from-start", "average",

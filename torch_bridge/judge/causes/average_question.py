@@ -15,7 +15,7 @@ from torch_bridge.trace.trace import Array, Trace
 from torch_bridge.translate.recipe import AverageCall
 from torch_bridge.translate.recipe_data import recorded_recipe
 
-_EXPONENTIAL = ("average-decay", "average-swapped", "average-warmed", "average-decay-from-start")
+_EXPONENTIAL = ("average-decay", "average-from-zero", "average-swapped", "average-warmed", "average-decay-from-start")
 _LIMIT = 8 * unit_roundoff(np.float32)  # the verdict's: torch's own average is known as rounded
 
 

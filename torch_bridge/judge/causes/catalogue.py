@@ -4,21 +4,36 @@ import difflib
 from collections.abc import Mapping
 
 from torch_bridge.judge.causes import (
+    activation,
+    attention,
     average,
+    axes,
     batch,
     clip,
+    convolution,
+    criterion,
     decay,
+    factor,
     function,
+    linear,
     moments,
     momentum,
+    narrow_rule,
+    normalisation,
     order,
     outcome,
+    pooling,
     schedule,
+    softmax,
     statistics,
 )
 from torch_bridge.judge.causes.entry import Entry
 
-FAMILIES = (order, batch, function, outcome, statistics, clip, decay, momentum, moments, schedule, average)
+REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, criterion, activation, linear, factor)
+"""The modules of entries inside the loss function, each a replacement of values in its program."""
+
+FAMILIES = (order, batch, function, *REWRITES, outcome, statistics, clip, decay, momentum, moments, schedule, average,
+            narrow_rule)  # fmt: skip
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch_bridge.judge.causes.edit import FileEdit
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -18,6 +20,8 @@ class Cause:
         before: the largest distance of any quantity at those steps, relative to torch's, without the repair.
         after: the largest distance as a share of its limit with the repair; at most 1.
         values: how many quantities agree with it.
+        edits: the fix as changes of the port's file, proved by a check of the changed file; none where the file is not
+            known or nothing in it could be changed.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Cause:
     before: float = 0.0
     after: float = 0.0
     values: int = 0
+    edits: tuple[FileEdit, ...] = ()
 
 
 @dataclass(frozen=True)

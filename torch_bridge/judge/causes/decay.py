@@ -88,6 +88,15 @@ def of_the_new(rule: Rule, c: float) -> Rule:
     return replace(rule, decayed=lambda x: x.g, kept=lambda x: x.p, change=change)
 
 
+def inverted(rule: Rule, c: float) -> Rule:
+    """What decays in torch does not, and the other way round."""
+
+    def other(x: Leaf) -> float:
+        return 0.0 if x.decay else max(group.get("weight_decay", 0.0) for group in x.groups)
+
+    return _enters(rule, other)
+
+
 def negative(rule: Rule, c: float) -> Rule:
     """``g = g - weight_decay * p``."""
     return _enters(rule, lambda x: -x.decay)
@@ -112,6 +121,8 @@ ENTRIES = (
           "mask=jax.tree.map(lambda p: p.ndim > 1, params)", on_vectors_only, number="weight_decay"),
     Entry("decay-everywhere", "decay", "Parameters decay whose group in torch has no weight decay.",
           "a mask of the parameters in torch's groups that decay", everywhere),
+    Entry("decay-inverted", "decay", "The mask of the weight decay is the wrong way round: those parameters decay that "
+          "do not in torch.", "a mask that is True where torch's groups decay", inverted),
     Entry("decay-decoupled", "decay",
           "The weight decay is decoupled, added behind the momentum; torch's enters the gradient.",
           _ADD, decoupled, number="weight_decay"),

@@ -12,20 +12,26 @@ from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
-from torch_bridge.judge.causes.loss_cases import loss_cases
+from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
+from torch_bridge.judge.causes.narrow_rule import narrow_rule
+from torch_bridge.judge.causes.rewrites import causes_of, search_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
-from torch_bridge.judge.causes.search import Question, Search
+from torch_bridge.judge.causes.search import Agreement, Question, Search
+from torch_bridge.judge.causes.step_cases import step_cases
 from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
 from torch_bridge.judge.lanes import CannotWiden
+from torch_bridge.judge.programs import Programs
+from torch_bridge.judge.widening import Reading
 from torch_bridge.replaying.batches import indices_of
+from torch_bridge.trace.phases import FUNCTION
 from torch_bridge.trace.trace import Array
 
 if TYPE_CHECKING:
     from torch_bridge.judge.port import Port
-    from torch_bridge.judge.report import Report
+    from torch_bridge.judge.report import Difference, Report
     from torch_bridge.judge.twins import TwinFindings
 
 _TRIED = 12
@@ -55,6 +61,7 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
         "loss and gradients": lambda: _of_loss(report, port, twins),
         "running statistics": lambda: _of_statistics(report, port),
         "the update rule": lambda: _of_rule(report, port),
+        "the precision of the rule": lambda: _of_narrow_rule(report, port),
     }
     with np.errstate(all="ignore"):  # what is tried may be nonsense
         for name, explanations in questions.items():
@@ -71,7 +78,25 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
             report = replace(report, notes=(*report.notes, note))
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
-    return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+    found = replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+    return replace(found, difference=_without_a_likeness(found))
+
+
+def _without_a_likeness(report: "Report") -> "Difference | None":
+    """Return the difference; in the parameter where it was put down to a learning rate that is no cause of it.
+
+    At one step of one parameter another direction may be a multiple of torch's.
+    """
+    first = report.difference
+    if (
+        first is None
+        or first.phase != "learning_rate"
+        or not any((f.step, f.phase, f.name) == (first.step, first.phase, first.name) for f in report.rules)
+    ):
+        return first
+    if not report.causes or any(cause.family == "schedule" or cause.name == "ascent" for cause in report.causes):
+        return first
+    return replace(first, phase="parameter", constants={})
 
 
 def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
@@ -121,7 +146,8 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     """Loss and gradients, from torch's parameters and batch; how precisely they are computed, if they agree."""
     off = [f for f in report.functions if not f.same and f.phase != "buffer"]
     bad = {f.step: f.distance for f in reversed(off)}
-    if twins is None or not (bad or report.imprecision):
+    imprecise = report.imprecision is not None and report.imprecision.phase in FUNCTION
+    if twins is None or not (bad or imprecise):
         return []
     first = next(iter(off), None)
     if first is not None and len(first.constants) == 1:
@@ -134,7 +160,7 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
             causes, trials = narrow_parts(report, cases, programs)
             return [Explanation(tuple(causes), tuple(trials))]
         if first.phase != "gradient":
-            return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
+            return [_of_function(port, programs, twins.reading, cases, max(bad.values()))]
         stopped = without_stops(cases, programs, twins.reading, max(bad.values()))
         if isinstance(stopped, Cause):
             return [Explanation((stopped,))]
@@ -143,12 +169,34 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
         return []
 
 
+def _of_function(
+    port: "Port", programs: Programs, reading: Reading, cases: Sequence[LossCase], before: float
+) -> Explanation:
+    """One fault of the batch or of the loss as a number; then those inside the function; then several at once."""
+    steps = tuple(case.step for case in cases)
+    found = answered(LossQuestion(cases), steps, before, most=1)
+    search = None if found.causes else search_of(port, programs, reading, cases)
+    if search is None:
+        return found if found.causes else answered(LossQuestion(cases), steps, before)
+    rewrites, mended, agreement = search.run()
+    if agreement is not None:
+        return Explanation(causes_of(rewrites, agreement, steps, before))
+    if rewrites:  # and something more than that
+        rest = answered(LossQuestion(mended), steps, before)
+        if rest.causes:
+            proved = Agreement(0, True, 0.0, rest.causes[0].after, rest.causes[0].values)
+            return Explanation((*causes_of(rewrites, proved, steps, before), *rest.causes))
+    several = answered(LossQuestion(cases), steps, before)
+    tried = sorted((*several.tried, *search.trials), key=lambda trial: trial.distance)
+    return several if several.causes else Explanation(tried=tuple(tried[:_TRIED]))
+
+
 def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
     """Running statistics: the mistakes that turn torch's into the port's, see `torch_bridge.judge.buffer_causes`."""
     found: dict[str, list[FunctionFinding]] = {}
     for f in report.functions:
-        if f.phase == "buffer" and not f.same and f.cause:
-            found.setdefault(f.cause, []).append(f)
+        for name in f.cause.split(" + ") if f.phase == "buffer" and not f.same and f.cause else ():
+            found.setdefault(name, []).append(f)
     causes = []
     for name, findings in found.items():
         entry, first = entry_named(name), findings[0]
@@ -175,22 +223,31 @@ def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanatio
     ))  # fmt: skip
 
 
+def _of_narrow_rule(report: "Report", port: "Port") -> list[Explanation]:
+    """How precisely the update rule is computed, where it is torch's and the function is precise."""
+    worst = report.imprecision
+    if report.verdict != "imprecise" or worst is None or worst.phase in FUNCTION or port.tx is None:
+        return []
+    causes, trials = narrow_rule(port, report.rule_steps[0])
+    return [Explanation(tuple(causes), tuple(trials))]
+
+
 def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
     """The update rule, from torch's gradients and state; and the average that follows."""
     bad = {f.step: f.distance for f in report.rules if not f.same}
     others = report.difference if report.difference is not None and report.difference.phase == "learning_rate" else None
     if others is not None:
         bad.setdefault(others.step, others.distance)
-    if not bad or port.tx is None:
+    if not bad:
         return []
     steps = steps_to_explain(port.trace, sorted(bad))
     try:
-        cases = rule_cases(port, steps)
+        cases = rule_cases(port, steps) if port.tx is not None else step_cases(port, steps)
     except CannotWiden:  # the report has a note of it
         return []
     if not cases:
         return []
-    first = min(bad)
+    first, steps = min(bad), sorted(case.step for case in cases)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
     found = []
     rule, average = RuleQuestion(cases), average_question(port.trace, cases)

@@ -1,19 +1,23 @@
 """What has to be undone in a port's batch, loss and gradients for torch's numbers to come out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from torch_bridge.judge.causes import batch, outcome
+from torch_bridge.judge.causes.batch import Batch
 from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.causes.loss_cases import LossCase
 from torch_bridge.judge.causes.outcome import Outcome
 from torch_bridge.judge.causes.search import Agreement, Repairs
-from torch_bridge.judge.findings import norm
+from torch_bridge.judge.findings import norm, unit_roundoff
 from torch_bridge.trace.trace import Array
 
 _OF_BATCH = {entry.name for entry in batch.ENTRIES}
+_NEAR = 1e-4
+"""A relative distance that the rounding of a batch may come to."""
+_DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,20 @@ class LossQuestion:
 
     def repaired(self, case: LossCase, repairs: Repairs) -> Outcome | None:
         """Return the port's outcome with faults undone, those of its batch first; None where one does not apply."""
+        of_batch = tuple(each for each in repairs if each[0].name in _OF_BATCH)
+        given = self.given(case, of_batch)
+        if of_batch and given is None:
+            return None
+        return _undone(case.outcome(given), tuple(each for each in repairs if each not in of_batch))
+
+    def given(self, case: LossCase, of_batch: Repairs) -> Batch | None:
+        """Return the batch with its faults undone; None where there are none, or one does not apply."""
         given = None
-        for entry, constant in repairs:
-            if entry.name in _OF_BATCH:
-                given = entry.repair(given or case.batch, constant)
-                if given is None:
-                    return None
-        found = case.outcome(given)
-        for entry, constant in repairs:
-            if entry.name not in _OF_BATCH:
-                found = entry.repair(found, constant)
-        return found
+        for entry, constant in of_batch:
+            given = entry.repair(given or case.batch, constant)
+            if given is None:
+                return None
+        return given
 
     def agreement(self, repairs: Repairs) -> Agreement:
         """Compare torch's loss and gradients with the port's, repaired."""
@@ -60,11 +67,36 @@ class LossQuestion:
             for key, value in case.values(repaired).items():
                 reference = np.asarray(case.reference[key], np.float64)
                 gap, limit = norm(value - reference), case.limits[key]
+                if limit < gap <= _NEAR * norm(reference):
+                    limit += self.rounding(case, repairs).get(key, 0.0)
                 if not gap <= limit:
                     return Agreement(leading, False, gap / (norm(reference) or 1.0), np.inf, leading)
                 leading += 1
                 share = max(share, gap / limit if limit else 0.0)
         return Agreement(leading, leading > 0, 0.0, share, leading)
+
+    def rounding(self, case: LossCase, repairs: Repairs) -> dict[str, float]:
+        """By how much each quantity moves for the rounding of a batch that was computed in float32, by key.
+
+        ``x * 255`` as the port is given it was rounded, and so is not 255 times torch's ``x``.
+        """
+        of_batch = tuple((entry, constant) for entry, constant in repairs if entry.name in _OF_BATCH)
+        given = self.given(case, of_batch)
+        inputs = of_batch and given is not None and np.issubdtype(given.x.dtype, np.floating)
+        if not inputs or given is None or _same_digits(case.batch.x, given.x):
+            return {}
+        x, u = case.batch.x, unit_roundoff(np.float32)
+        moved = self.given(replace(case, batch=replace(case.batch, x=x * (1 + u))), of_batch)
+        assert moved is not None  # it has the same shape
+        noise = np.abs(moved.x - given.x) + u * np.abs(given.x)
+        rest = tuple(each for each in repairs if each not in of_batch)
+        start, furthest = case.values(_undone(case.outcome(given), rest)), dict[str, float]()
+        for draw in range(_DRAWS):
+            signs = np.random.default_rng(draw).choice((-1.0, 1.0), x.shape)
+            other = _undone(case.outcome(replace(given, x=given.x + signs * noise)), rest)
+            for key, value in case.values(other).items():
+                furthest[key] = max(furthest.get(key, 0.0), norm(value - start[key]))
+        return {key: 2 * distance for key, distance in furthest.items()}
 
     def residual(self, repairs: Repairs) -> Array:
         """The repaired port's quantities less torch's, each relative to its size."""
@@ -100,3 +132,15 @@ class LossQuestion:
         """There are no hyperparameters of torch's here."""
         del number
         return None
+
+
+def _undone(outcome: Outcome, repairs: Repairs) -> Outcome:
+    for entry, constant in repairs:
+        outcome = entry.repair(outcome, constant)
+    return outcome
+
+
+def _same_digits(x: Array, y: Array) -> bool:
+    """True if the values are the same but for their order, signs and powers of two: none was rounded."""
+    first, second = (np.sort(np.abs(np.frexp(each)[0]), axis=None) for each in (x, y))
+    return np.array_equal(first, second)

@@ -136,9 +136,9 @@ def l2_of_matrices(x: Outcome, c: float) -> Outcome:
 
 
 def l1(x: Outcome, c: float) -> Outcome:
-    """``loss - c * sum(|p|)``."""
+    """``loss - c * sum(|p|)``; the derivative of ``jnp.abs`` at 0 is 1, torch's is 0."""
     loss = x.loss - c * sum(float(np.sum(np.abs(p))) for p in x.params.values())
-    return x.each(lambda name, g: g - c * np.sign(x.params[name]), loss)
+    return x.each(lambda name, g: g - c * np.where(x.params[name] < 0, -1.0, 1.0), loss)
 
 
 def l2_in_gradient(x: Outcome, c: float) -> Outcome:

@@ -203,11 +203,12 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         ways = [RuleCase(t, tree, named, reference) for named in judge.evaluated(t, opt_state, recorded.get("metric"))]
         if not ways[0].is_by_rule:
             return []
-        cases.append(max(ways, key=_agreeing))
+        cases.append(max(ways, key=agreeing))
     return cases
 
 
-def _agreeing(case: RuleCase) -> int:
+def agreeing(case: RuleCase) -> int:
+    """The number of quantities that agree with torch's rule as it is."""
     return sum(finding.same for finding in case.findings(TORCHS))
 
 

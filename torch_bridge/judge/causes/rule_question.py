@@ -44,11 +44,14 @@ class RuleQuestion:
         averages, nesterov, amsgrad = "betas[0]" in leaf.numbers, leaf.flags.get("nesterov"), leaf.flags.get("amsgrad")
         decays = any(group.get("weight_decay") for group in leaf.groups)
         scheduled = any(x.rates.min() != x.rates.max() for x in self.cases[0].tree.leaves.values())
+        groups = {group.get("weight_decay", 0.0) for group in leaf.groups}
         how = self.cases[0].tree.clip
         left_out = {
             "clip-extra" if how else "",
             *(_OF_NORMS if "clip_value" in how else _OF_VALUES),
             *(_OF_NORM_2 if how.get("norm_type", 2.0) == 2 else ()),
+            "decay-decoupled" if leaf.flags["decoupled"] else "decay-coupled",  # torch's own
+            *(("decay-inverted", "decay-everywhere") if len(groups) == 1 else ()),
             "nesterov-extra" if nesterov else "nesterov-missing",
             *(() if amsgrad else ("amsgrad-missing", "amsgrad-of-corrected")),
         }
@@ -107,8 +110,8 @@ class RuleQuestion:
 
     def torchs(self, number: str) -> float | None:
         """Torch's value of a hyperparameter."""
-        if number in ("max_norm", ""):
+        if number == "max_norm":
             limit = self.cases[0].tree.clip.get("max_norm", self.cases[0].tree.clip.get("clip_value"))
-            return float(limit) if limit is not None and number else None
+            return None if limit is None else float(limit)
         values = [leaf.numbers[number] for leaf in self.cases[0].tree.leaves.values() if number in leaf.numbers]
         return next((value for value in values if value), values[0] if values else None)

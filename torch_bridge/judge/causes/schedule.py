@@ -75,7 +75,8 @@ def inverted(rule: Rule, c: float) -> Rule:
 
 def gamma(rule: Rule, c: float) -> Rule:
     """``lr[0] * (lr / lr[0])**c``: the decay of each epoch has another factor."""
-    return _rate(rule, lambda x: _at(x, 0) * (x.lr / _at(x, 0)) ** c if x.lr > 0 and _at(x, 0) > 0 else x.lr)
+    # NumPy's power, infinite where Python's raises: the fit tries large exponents.
+    return _rate(rule, lambda x: _at(x, 0) * float(np.power(x.lr / _at(x, 0), c)) if x.lr > 0 < _at(x, 0) else x.lr)
 
 
 def value(rule: Rule, c: float) -> Rule:

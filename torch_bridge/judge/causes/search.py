@@ -1,13 +1,12 @@
 """The search for the repairs after which two sides agree: one alone, two together, or further from one that helps."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-import numpy as np
-
 from torch_bridge.judge.causes.cause import Trial
 from torch_bridge.judge.causes.entry import Entry
+from torch_bridge.judge.causes.newton import fitted, fitted_together
 from torch_bridge.judge.findings import norm
 from torch_bridge.trace.trace import Array
 
@@ -20,10 +19,8 @@ _WIDTH = 8
 
 _TURNS = 3
 _NEAR = 1e-2  # of a residual, from which on other numbers' rounding matters
-_ROUNDS = 12
-_HALVINGS = 3
-_STEP = 1e-5  # relative, for derivatives: Newton's method converges by this factor a round
-_ENOUGH = 1e-6  # a fit that leaves so little is the one
+_CLOSE = 0.3  # of the distance without repairs: from here on constants are fitted together
+_ALIKE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,12 @@ class Search:
         found, pairs = self._one_more(self._pairs(singles[:_WIDTH], entries))
         if found or most == 2:
             return found
-        found, _ = self._one_more(self._refitted((*two, (entry, 0.0))) for two in pairs[:3] for entry in entries)
+        found, _ = self._one_more(
+            self._refitted((*two, (entry, 0.0)))
+            for two in pairs[:3]
+            for entry in entries
+            if all(_go_together(one, entry) for one, _ in two)
+        )
         return found
 
     def _singles(self) -> Iterator[Repairs]:
@@ -118,7 +120,7 @@ class Search:
         seen: set[tuple[str, str]] = set()
         for one, other in ((repairs[0][0], entry) for repairs in singles for entry in entries):
             for first, second in ((one, other), (other, one)) if one.family == other.family else ((one, other),):
-                if first is not second and (first.name, second.name) not in seen:
+                if _go_together(first, second) and (first.name, second.name) not in seen:
                     seen.add((first.name, second.name))
                     yield self._refitted(((first, 0.0), (second, 0.0)))
 
@@ -128,7 +130,7 @@ class Search:
         for repairs in candidates:
             after = self._agreement(repairs)
             if after.same:
-                return self._simpler(repairs), []
+                return self._simpler(self._fewer(repairs)), []
             self.trials.append(Trial(" + ".join(entry.name for entry, _ in repairs), after.distance))
             ranked.append((norm(self.question.residual(repairs)), repairs))
         ranked.sort(key=lambda each: each[0])
@@ -147,10 +149,33 @@ class Search:
 
                 best = fitted(residual, self._starts(entry, constant if turn else None))
                 made[i] = entry, constant if best is None else best
+        if len(fitted_ones) > 1:
+            made = self._together(made, fitted_ones)
         if fitted_ones and norm(self.question.residual(tuple(made))) < _NEAR:
             share = self.question.correction(tuple(made))
             made = [(entry, c * (1 + share) if entry.fitted else c) for entry, c in made]
         return tuple(made)
+
+    def _together(self, made: list[Repair], places: Sequence[int]) -> list[Repair]:
+        """Several constants fitted at once, if one after the other has brought the sides near."""
+
+        def residual(constants: Sequence[float]) -> Array:
+            changed = dict(zip(places, constants, strict=True))
+            return self.question.residual(tuple((e, changed.get(i, c)) for i, (e, c) in enumerate(made)))
+
+        start = [made[i][1] for i in places]
+        if not norm(residual(start)) < _CLOSE * norm(self.question.residual(())):
+            return made
+        changed = dict(zip(places, fitted_together(residual, start), strict=True))
+        return [(entry, changed.get(i, c)) for i, (entry, c) in enumerate(made)]
+
+    def _fewer(self, repairs: Repairs) -> Repairs:
+        """Without those that are not needed."""
+        for i in range(len(repairs)):
+            rest = (*repairs[:i], *repairs[i + 1 :])
+            if rest and self._agreement(rest).same:
+                return self._fewer(rest)
+        return repairs
 
     def _starts(self, entry: Entry, constant: float | None) -> Sequence[float]:
         if constant is None:
@@ -160,54 +185,23 @@ class Search:
     def _simpler(self, repairs: Repairs) -> Repairs:
         """A fitted constant that is no more than an entry without one, such as a decay of 0, which is missing."""
         for i, (entry, _) in enumerate(repairs):
-            for plain in self.question.entries() if entry.fitted else ():
-                if not plain.fitted and plain.family == entry.family and len(repairs) > 1:
+            for plain in self.question.entries() if entry.fitted and len(repairs) > 1 else ():
+                if not plain.fitted and (plain.family == entry.family or self._alike(repairs[i], (plain, 0.0))):
                     simpler = (*repairs[:i], (plain, 0.0), *repairs[i + 1 :])
                     if self._agreement(simpler).same:
-                        return simpler
+                        return self._simpler(simpler)
         return repairs
+
+    def _alike(self, one: Repair, other: Repair) -> bool:
+        """True if two repairs do the same, each by itself."""
+        alone, others = self.question.residual((one,)), self.question.residual((other,))
+        return alone.shape == others.shape and norm(alone - others) <= _ALIKE * norm(alone)
 
     def _agreement(self, repairs: Repairs) -> Agreement:
         self.evaluations += 1
         return self.question.agreement(repairs)
 
 
-def fitted(residual: Callable[[float], Array], starts: Sequence[float]) -> float | None:
-    """Return the constant that makes a residual smallest, by Gauss and Newton from each start; None if it moves none.
-
-    Args:
-        residual: of the constant, an array of float64.
-        starts: where to begin; the first that leaves next to nothing is taken.
-    """
-    best: tuple[float, float | None] = (np.inf, None)
-    for start in starts:
-        c = float(start)
-        r = residual(c)
-
-        def at(c: float, shape: tuple[int, ...] = r.shape) -> Array:
-            """The residual; infinite where the constant leaves other quantities unknown than at the start."""
-            found = residual(c)
-            return found if found.shape == shape else np.full(shape, np.inf)
-
-        for _ in range(_ROUNDS):
-            size = norm(r)
-            if size < best[0]:
-                best = size, c
-            h = _STEP * abs(c) if c else _STEP**2
-            d = (at(c + h) - r) / h
-            slope = float(np.sum(d * d))
-            if not 0 < slope < np.inf:
-                break
-            step = float(np.sum(d * r)) / slope
-            for _ in range(_HALVINGS):  # a step that goes too far is shortened
-                r = at(c - step)
-                if norm(r) < size:
-                    break
-                step /= 4
-            if not norm(r) < 0.99 * size:
-                best = (norm(r), c - step) if norm(r) < best[0] else best
-                break
-            c -= step
-        if best[0] < _ENOUGH:
-            break
-    return best[1] if best[0] < np.inf else None
+def _go_together(one: Entry, other: Entry) -> bool:
+    """True if two faults can be there at once: a second clipping takes the place of a first."""
+    return one is not other and not one.family == other.family == "clip"

@@ -14,12 +14,20 @@ function preflightSection(preflight) {
   return section("Preflight", findings.length ? findings : element("p", {}, "No difference of recipe or environment was found."), unread, draws);
 }
 
+// Whole lines in place of others, marked as in a diff.
+function editBlock(edit) {
+  const marked = (mark, text) => text.split("\n").filter((line, i, all) => line || i < all.length - 1).map((line) => `${mark} ${line}\n`).join("");
+  return [element("p", {}, `${edit.path}:${edit.line}, proved by a check of the changed file:`),
+    element("pre", {}, element("code", {}, marked("-", edit.old) + marked("+", edit.new)))];
+}
+
 function causeSection(report) {
   if (!report.causes.length && !report.tried.length && !report.difference) return null;
   const causes = report.causes.map((cause) => element("div", { class: "cause" },
     element("h3", {}, cause.name + (cause.family ? ` (${cause.family})` : "")),
     element("p", {}, cause.sentence),
     cause.fix ? element("pre", {}, element("code", {}, cause.fix)) : null,
+    cause.edits.map(editBlock),
     table("Evidence: the distance of both sides", ["", "distance", "quantities that agree"], [
       { cells: ["before the repair", shown(cause.before, 3), ""] },
       { cells: ["after the repair", `${shown(cause.after, 3)} of what rounding explains`, String(cause.values)], here: true }])));

@@ -5,18 +5,19 @@ import optax
 import pytest
 
 import torch_bridge
+from tests.support.planted.numbers import decay, rule
+from tests.support.planted.stages import rate
 from tests.support.sampling import one_in
-from tests.torch_bridge.judge.causes.rules_planted import LR, MAX_NORM, MOMENTUM, clip, decay, heavy_ball, step
-from tests.torch_bridge.judge.causes.runs import OPTIMIZERS, recorded
+from tests.torch_bridge.judge.causes.runs import NUMBERS, recorded
+from torch_bridge.judge.causes.newton import fitted, fitted_together
 from torch_bridge.judge.causes.rule import TORCHS
 from torch_bridge.judge.causes.rule_cases import RuleCase, tree_of
-from torch_bridge.judge.causes.search import fitted
 from torch_bridge.judge.rules import reference_of
 from torch_bridge.render.json import plain
 from torch_bridge.trace.trace import in_phase
 
 
-@pytest.mark.parametrize("name", one_in(4, OPTIMIZERS))
+@pytest.mark.parametrize("name", one_in(4, NUMBERS))
 def test_without_a_fault_it_is_torchs(name):
     trace = recorded(name)
     for t in (0, 4):
@@ -38,13 +39,22 @@ def test_a_constant_is_fitted():
     assert fitted(lambda c: x, [1.0]) == 1.0  # it moves nothing
 
 
+def test_two_constants_are_fitted_at_once():
+    x = np.linspace(0.1, 2, 30)
+    found = fitted_together(lambda c: c[0] * x ** c[1] - 0.7 * x**2.5, [1.0, 2.0])
+    assert found == pytest.approx([0.7, 2.5], rel=1e-9)
+    assert fitted_together(lambda c: x, [1.0, 2.0]) == [1.0, 2.0]
+
+
+N = NUMBERS["heavy ball"]
+UNLIKE_TORCHS = optax.clip_by_global_norm(N.max_norm)
 SEVERAL = {
-    ("decay-missing", "clip-without-epsilon"): lambda: heavy_ball(before=(optax.clip_by_global_norm(MAX_NORM),)),
-    ("nesterov-extra", "decay-value"): lambda: heavy_ball(
-        before=(clip(), decay(0.03)), inner=optax.trace(MOMENTUM, nesterov=True)
+    ("decay-missing", "clip-without-epsilon"): lambda: rule(N, clip=UNLIKE_TORCHS, decay=None),
+    ("nesterov-extra", "decay-value"): lambda: rule(
+        N, decay=decay(N, 0.03), inner=optax.trace(N.momentum, nesterov=True)
     ),
-    ("rate-value", "decay-missing", "clip-without-epsilon"): lambda: optax.chain(
-        optax.clip_by_global_norm(MAX_NORM), optax.trace(MOMENTUM), step(1.2 * LR)
+    ("rate-value", "decay-missing", "clip-without-epsilon"): lambda: rule(
+        N, clip=UNLIKE_TORCHS, decay=None, rate=rate(1.2 * N.lr)
     ),
 }
 

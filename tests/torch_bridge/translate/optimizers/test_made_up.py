@@ -13,6 +13,7 @@ import torch
 import torch_bridge
 from tests.support.made_up.adapter import LION
 from tests.support.made_up.torch_side import Lion
+from torch_bridge import checkpoint
 from torch_bridge.trace.keep import Keep
 from torch_bridge.translate.optimizers import registry
 from torch_bridge.translate.recipe_data import recorded_recipe
@@ -137,3 +138,27 @@ def test_no_other_source_line_names_it():
     for package in ("funcsgd", "torch_bridge"):
         for path in (root / package).rglob("*.py"):
             assert "lion" not in path.read_text().lower().replace("million", ""), path
+
+
+def test_its_checkpoint_goes_on_and_back(tmp_path):
+    model, optimizer, _ = make()
+    still = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    steps(model, optimizer, still, range(3))
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pt")
+    found = checkpoint.load(tmp_path / "a.pt", names=[["0.weight", "0.bias"], ["2.weight", "2.bias"]])
+    tx = found.rule()
+    params, state = found.to_jax(tx)
+    gradients = steps(model, optimizer, still, range(3, 5))
+
+    @jax.jit
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for each in gradients:
+        params, state = step(params, state, each)
+    back = found.from_jax(params, state)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(back.model[name], value)
+    for number, held in optimizer.state_dict()["state"].items():
+        np.testing.assert_array_equal(back.part("optimizer")["state"][number]["exp_avg"], held["exp_avg"])

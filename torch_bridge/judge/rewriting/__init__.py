@@ -1,0 +1,1 @@
+"""A port's loss function as a graph of operations, in which one of them is replaced and the rest goes on."""
