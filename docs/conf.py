@@ -35,7 +35,7 @@ exclude_patterns = ["README.md", "_build", "_extensions", "_generated", "**/.ipy
 default_role = "py:obj"
 nitpicky = False
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]  # formulas are plain text, as in docstrings: nothing is loaded from elsewhere
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
