@@ -8,6 +8,7 @@ from torch_bridge.judge.causes import (
     batch,
     clip,
     decay,
+    environment,
     function,
     moments,
     momentum,
@@ -19,7 +20,21 @@ from torch_bridge.judge.causes import (
 )
 from torch_bridge.judge.causes.entry import Entry
 
-FAMILIES = (order, batch, function, outcome, statistics, clip, decay, momentum, moments, schedule, average, narrow_rule)
+FAMILIES = (
+    order,
+    batch,
+    function,
+    outcome,
+    statistics,
+    clip,
+    decay,
+    momentum,
+    moments,
+    schedule,
+    average,
+    narrow_rule,
+    environment,
+)
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}

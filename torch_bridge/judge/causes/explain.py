@@ -10,6 +10,7 @@ from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
 from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.environment_cases import compiled_again, in_64_bits, precise_elsewhere
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import loss_cases
@@ -51,7 +52,7 @@ class Explanation:
 def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = None) -> "Report":
     """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
     if report.verdict not in ("different", "imprecise"):
-        return report
+        return _with_bits(report, port)
     parts: list[Explanation] = []
     questions: dict[str, Callable[[], list[Explanation]]] = {
         "the order of batches": lambda: _of_order(report, port),
@@ -76,6 +77,15 @@ def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = Non
     causes = tuple(cause for part in parts for cause in part.causes)
     tried = tuple(trial for part in parts for trial in part.tried)
     return replace(report, causes=causes, tried=tried, place=place, substitutions=substitutions)
+
+
+def _with_bits(report: "Report", port: "Port") -> "Report":
+    """Return a report of a port that is the same function with the cause of other bits, as far as it is a setting."""
+    try:
+        return replace(report, causes=tuple(compiled_again(report, port)))
+    except Exception as error:  # the port's own rule runs here; the verdict stands
+        note = f"The cause of other bits could not be sought: {type(error).__name__}: {error}"
+        return replace(report, notes=(*report.notes, note))
 
 
 def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
@@ -136,8 +146,12 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     try:
         cases = loss_cases(port, programs, twins.reading, tuple(steps))
         if first is None:
+            if elsewhere := precise_elsewhere(report, cases, programs):
+                return [Explanation(tuple(elsewhere))]
             causes, trials = narrow_parts(report, cases, programs)
             return [Explanation(tuple(causes), tuple(trials))]
+        if overflows := in_64_bits(cases, programs, max(bad.values())):
+            return [Explanation(tuple(overflows))]
         if first.phase != "gradient":
             return [answered(LossQuestion(cases), steps[:4], max(bad.values()))]
         stopped = without_stops(cases, programs, twins.reading, max(bad.values()))
