@@ -52,6 +52,7 @@ _GRADIENT: Mapping[str, tuple[Seek, ...]] = {
     "parameters-frozen": (called("stop_gradient"),),
     "constant-of-the-function": (constant,),
     "float16-inside": (called("astype"), named({"float16": "float32"})),
+    "float32-inside": (called("astype"), named({"float32": "float64"})),
     "bfloat16-inside": (called("astype"), named({"bfloat16": "float32"})),
     "precision-reduced": (called("reduce_precision"),),
 }

@@ -73,7 +73,7 @@ def _cause(cause: Cause) -> list[Text]:
 def _questions(report: Report) -> Table:
     """One row for each phase that was evaluated in float64."""
     table = _table(
-        "in float64", "compared", "apart by", "explained", "torch's error", "JAX's error", "factor", last="worst in"
+        "in float64", "compared", "apart by", "limit", "torch's error", "JAX's error", "factor", last="worst in"
     )
     findings: list[FunctionFinding | RuleFinding] = [*report.functions, *report.rules]
     for phase in dict.fromkeys(finding.phase for finding in findings):
@@ -86,7 +86,7 @@ def _questions(report: Report) -> Table:
         name = worst.name if errors is None else errors.name
         cells = (str(len(compared)), f"{worst.distance:.1e}", f"{worst.limit:.0e}", *figures, name)
         table.add_row(phase.replace("_", " "), *cells)
-    return table
+    return _settled(table)
 
 
 def render_comparison(comparison: Comparison) -> RenderableType:
@@ -94,15 +94,24 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     table = _table("phase", "values", "differ", "worst ulps", "at step", last="in")
     for row in comparison.rows:
         table.add_row(row.phase.replace("_", " "), f"{row.values:,}", f"{row.differing:,}", *_worst(row.worst))
-    return Group(comparison_sentence(comparison), table)
+    return Group(comparison_sentence(comparison), _settled(table))
 
 
 def _table(first: str, *columns: str, last: str) -> Table:
+    """A table whose headings, and long names in its last column, take a second line before a cell is cut off."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(first, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column(last, no_wrap=True)
+        table.add_column(column, justify="right", vertical="bottom")
+    table.add_column(last, overflow="fold")
+    return table
+
+
+def _settled(table: Table) -> Table:
+    """The table with columns of numbers that are never narrower than their numbers and the words of their headings."""
+    for column in table.columns[1:-1]:
+        words = [*str(column.header).split(), *map(str, column.cells)]
+        column.min_width = max(map(len, words))
     return table
 
 

@@ -13,6 +13,7 @@ from torch_bridge.judge.causes import (
     convolution,
     criterion,
     decay,
+    environment,
     factor,
     function,
     linear,
@@ -32,8 +33,10 @@ from torch_bridge.judge.causes.entry import Entry
 REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, criterion, activation, linear, factor)
 """The modules of entries inside the loss function, each a replacement of values in its program."""
 
-FAMILIES = (order, batch, function, *REWRITES, outcome, statistics, clip, decay, momentum, moments, schedule, average,
-            narrow_rule)  # fmt: skip
+FAMILIES = (
+    *(order, batch, function, *REWRITES, outcome, statistics),
+    *(clip, decay, momentum, moments, schedule, average, narrow_rule, environment),
+)
 """The modules of entries, in the causal order of a training step."""
 
 CATALOGUE: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}

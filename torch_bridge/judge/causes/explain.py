@@ -10,6 +10,7 @@ from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
 from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.environment_cases import compiled_again, in_64_bits, precise_elsewhere
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
@@ -54,7 +55,7 @@ class Explanation:
 def explained(report: "Report", port: "Port", twins: "TwinFindings | None" = None) -> "Report":
     """Return a report with the causes of its difference, or of its imprecision, as far as they can be proved."""
     if report.verdict not in ("different", "imprecise"):
-        return report
+        return _with_bits(report, port)
     parts: list[Explanation] = []
     questions: dict[str, Callable[[], list[Explanation]]] = {
         "the order of batches": lambda: _of_order(report, port),
@@ -97,6 +98,15 @@ def _without_a_likeness(report: "Report") -> "Difference | None":
     if not report.causes or any(cause.family == "schedule" or cause.name == "ascent" for cause in report.causes):
         return first
     return replace(first, phase="parameter", constants={})
+
+
+def _with_bits(report: "Report", port: "Port") -> "Report":
+    """Return a report of a port that is the same function with the cause of other bits, as far as it is a setting."""
+    try:
+        return replace(report, causes=tuple(compiled_again(report, port)))
+    except Exception as error:  # the port's own rule runs here; the verdict stands
+        note = f"The cause of other bits could not be sought: {type(error).__name__}: {error}"
+        return replace(report, notes=(*report.notes, note))
 
 
 def answered(question: Question, steps: Sequence[int], before: float, most: int = 3) -> Explanation:
@@ -157,8 +167,12 @@ def _of_loss(report: "Report", port: "Port", twins: "TwinFindings | None") -> li
     try:
         cases = loss_cases(port, programs, twins.reading, tuple(steps))
         if first is None:
+            if elsewhere := precise_elsewhere(report, cases, programs):
+                return [Explanation(tuple(elsewhere))]
             causes, trials = narrow_parts(report, cases, programs)
             return [Explanation(tuple(causes), tuple(trials))]
+        if overflows := in_64_bits(cases, programs, max(bad.values())):
+            return [Explanation(tuple(overflows))]
         if first.phase != "gradient":
             return [_of_function(port, programs, twins.reading, cases, max(bad.values()))]
         stopped = without_stops(cases, programs, twins.reading, max(bad.values()))

@@ -42,7 +42,7 @@ def without_stops(cases: Sequence[LossCase], programs: Programs, reading: Readin
 
 def _program(programs: Programs, args: tuple[Any, Any], reading: Reading) -> Any:
     with STOPPED.repair():
-        substituted = Substituted(_fresh(programs.function), args, reading, key=_KEY)
+        substituted = Substituted(fresh(programs.function), args, reading, key=_KEY)
 
     def program(*given: Any, at: Any = None) -> Widened:
         del given, at
@@ -58,7 +58,7 @@ def narrow_parts(report: "Report", cases: Sequence[LossCase], programs: Programs
     """
     worst = report.imprecision
     assert worst is not None
-    source = str(jax.make_jaxpr(_fresh(programs.function))(*cases[0].args))
+    source = str(jax.make_jaxpr(fresh(programs.function))(*cases[0].args))
     found = [entry for entry in NARROW if re.search(_MARKS[entry.name], source)]
     limit = _NEAR * max(worst.torch, 2.0**-23)
     error = max(_error(case, programs) for case in cases) if found else worst.jax
@@ -69,12 +69,17 @@ def narrow_parts(report: "Report", cases: Sequence[LossCase], programs: Programs
 
 
 def _error(case: LossCase, programs: Programs) -> float:
-    """The relative error of gradients or loss, of the function in its own precision, without narrow types."""
+    """The relative error of gradients or loss without narrow types."""
     with contextlib.ExitStack() as stack:
         for entry in NARROW:
             stack.enter_context(entry.repair())
         stack.enter_context(jax.default_matmul_precision(_KEY))
-        closed, shape = jax.make_jaxpr(_fresh(programs.function), return_shape=True)(*case.args)
+        return error_of(case, programs)
+
+
+def error_of(case: LossCase, programs: Programs) -> float:
+    """Return the relative error of gradients or loss, of the function in its own precision, as it is traced here."""
+    closed, shape = jax.make_jaxpr(fresh(programs.function), return_shape=True)(*case.args)
     results = jax.jit(jax.extend.core.jaxpr_as_fun(closed))(*jax.tree.leaves(case.args))
     loss, gradient, _ = jax.tree.unflatten(jax.tree.structure(shape), jax.device_get(results))
     gradients = case.weights.to_torch(gradient)
@@ -86,7 +91,7 @@ def _error(case: LossCase, programs: Programs) -> float:
     return max(apart, abs(float(loss) - reference) / (abs(reference) or 1.0))
 
 
-def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
+def fresh(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of which JAX holds no trace."""
 
     def call(*args: Any) -> Any:

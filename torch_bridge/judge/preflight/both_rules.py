@@ -121,7 +121,7 @@ def _numbers(sides: Sides, recipe: Recipe, group: int, n_steps: int) -> Array:
 
 
 def _table(sides: Sides, key: str, n_steps: int) -> Array | None:
-    if key not in sides.trace.keys:
+    if key not in sides.trace.steps:
         return None
     rows = [sides.trace.value(key, t) for t in range(n_steps)]
     known = [row for row in rows if row is not None]

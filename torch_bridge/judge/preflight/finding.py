@@ -44,7 +44,7 @@ class Preflight:
     Attributes:
         findings: the differences; none for a port that has the run's recipe, data and environment.
         draws: the random draws on both sides.
-        unread: sentences on what could not be compared, and why.
+        unread: sentences on what could not be compared, and why, and on what of a large run was left out.
     """
 
     findings: tuple[Finding, ...] = ()

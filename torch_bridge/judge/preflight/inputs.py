@@ -48,7 +48,7 @@ def draws_of(sides: Sides) -> tuple[Draw, ...]:
             _digest(mine.get_state()) if _was_used() else "",
         ),
     ]
-    if "data" in sides.trace.keys:
+    if "data" in sides.trace.steps:
         given = "given, order=" if sides.order is not None else "torch's own, from the trace"
         rows.append(Draw("order of the batches", "recorded at each step", given))
     return tuple(row for row in rows if row.torch or row.jax)
@@ -72,7 +72,7 @@ def _arrays(sides: Sides) -> Iterator[Finding]:
         return
     arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(sides.data)]
     n = min((len(array) for array in arrays if array.ndim), default=0)
-    first = sides.trace.value("data", 0) if "data" in sides.trace.keys else None
+    first = sides.trace.value("data", 0) if "data" in sides.trace.steps else None
     seen = [indices_of({"data": rows}) for rows in _recorded(sides)] if first is not None else []
     largest = max((int(rows.max(initial=-1)) for rows in seen if rows is not None), default=-1)
     if largest >= n:

@@ -61,12 +61,12 @@ def _still(sides: Sides) -> Iterator[Finding]:
     still = []
     for name in sides.names:
         key, gradient = f"parameter/{name}", f"gradient/{name}"
-        if name in frozen or name not in labels or key not in trace.keys:
+        if name in frozen or name not in labels or key not in trace.steps:
             continue
         rate = rates[labels[name]]
         if rate is not None and not float(rate):
             continue
-        none = gradient not in trace.keys
+        none = gradient not in trace.steps
         last = trace.digest(key, trace.n_steps - 1)
         if none or (last is not None and np.array_equal(last, digest(trace.initial[key]))):
             still.append((name, none))

@@ -6,7 +6,7 @@ from typing import Any
 import optax
 
 from torch_bridge.judge.preflight.average import average_findings
-from torch_bridge.judge.preflight.both_rules import rules_of
+from torch_bridge.judge.preflight.both_rules import Rules, rules_of
 from torch_bridge.judge.preflight.clipping import clipping_findings
 from torch_bridge.judge.preflight.environment import environment_findings
 from torch_bridge.judge.preflight.finding import Finding, Preflight
@@ -63,7 +63,7 @@ def preflight(
     findings: list[Finding] = []
     unread: list[str] = []
     families: tuple[tuple[str, Callable[[Sides], Iterable[Finding]]], ...] = (
-        ("update rule", _rule),
+        ("update rule", lambda sides: _rule(sides, unread)),
         ("parameters", parameter_findings),
         ("data", input_findings),
         ("environment", environment_findings),
@@ -76,12 +76,25 @@ def preflight(
     return Preflight(tuple(findings), draws_of(sides), tuple(unread))
 
 
-def _rule(sides: Sides) -> Iterator[Finding]:
+def _rule(sides: Sides, unread: list[str]) -> Iterator[Finding]:
     rules = rules_of(sides)
     if rules is None:
         return
+    unread += _left_out(rules, sides.trace.n_steps)
     found = list(rule_findings(rules))
     yield from found
     if not found:  # a gradient that is large tells nothing about clipping while small ones are treated otherwise
         yield from clipping_findings(rules)
     yield from average_findings(sides, rules)
+
+
+def _left_out(rules: Rules, n_steps: int) -> Iterator[str]:
+    """What of a large run was not looked at, in sentences."""
+    probe = rules.probe
+    if probe.n_steps < n_steps:
+        yield f"The update rules were compared at the first {probe.n_steps:,} of {n_steps:,} steps before the run."
+    if len(probe.leaves) < probe.n_trained:
+        yield (
+            f"The update rules were compared in {len(probe.leaves)} of {probe.n_trained} parameters before the run, "
+            "some of each group and kind."
+        )

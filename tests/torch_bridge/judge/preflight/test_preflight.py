@@ -72,7 +72,7 @@ def adamw(*, clip=0.5, decay=0.9, biases=0.0, rate=None, **options):
 
 def named(trace, tx=None, **options):
     found = torch_bridge.preflight(trace, tx, **options)
-    assert found.unread == ()
+    assert not any("could not be compared" in sentence for sentence in found.unread)
     for finding in found.findings:
         assert finding.sentence.endswith(".")
         assert finding.remedy.endswith(".")
@@ -231,7 +231,7 @@ def test_differences_of_the_environment_are_named(plain, monkeypatch):
     assert list(named(trace)) == ["in_order"]
 
 
-def test_of_many_parameters_a_few_of_each_kind_are_looked_at():
+def test_of_many_parameters_a_few_of_each_kind_are_looked_at(monkeypatch):
     torch.manual_seed(0)
     model = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(30)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -248,6 +248,12 @@ def test_of_many_parameters_a_few_of_each_kind_are_looked_at():
     found = named(trace, optax.chain(masked, optax.sgd(lambda count: jnp.asarray(rates)[count], 0.9)))
     assert list(found) == ["weight decay"]
     assert found["weight decay"].sentence.startswith("torch moves 0.bias, 1.bias, 9.bias and others like them with")
+    monkeypatch.setattr("torch_bridge.judge.preflight.probes.VALUES", 0)
+    assert torch_bridge.preflight(trace, optax.sgd(0.1, 0.9)).unread == (
+        "The update rules were compared at the first 16 of 20 steps before the run.",
+        "The update rules were compared in 6 of 60 parameters before the run, some of each group and kind.",
+    )
+    monkeypatch.undo()
     found = named(trace, optax.sgd(0.1, 0.9))["schedule"]
     assert "the first of 19 of 20 steps at which they differ" in found.sentence
     assert found.sentence.startswith("The learning rate of every parameter is")
