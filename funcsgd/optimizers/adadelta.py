@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from funcsgd.arithmetic import SquareRoot, addcmul, as_root, by_parts, compute_dtype, mul, rounded, written
+from funcsgd.arithmetic import SquareRoot, addcmul, as_root, by_parts, compute_dtype, div, mul, rounded, written
 from funcsgd.arithmetic import sqrt as torch_sqrt
 from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.hyperparameters import Hyperparameter, check_at_least_zero, check_scalar, check_unit_interval
@@ -164,6 +164,6 @@ def _adadelta(
     square_avg = written(addcmul(mul(square_avg, rho), grad, grad, value=weight), grad)
     std = torch_sqrt(square_avg + jnp.asarray(eps, grad.dtype), root)
     delta = torch_sqrt(acc_delta + jnp.asarray(eps, grad.dtype), root)
-    delta = written(rounded((delta / std) * grad))
+    delta = written(mul(div(delta, std), grad))
     acc_delta = written(addcmul(mul(acc_delta, rho), delta, delta, value=weight), delta)
     return delta, square_avg, acc_delta

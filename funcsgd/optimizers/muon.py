@@ -85,6 +85,8 @@ def muon(
     Exactness: `rounding`: torch does not say in which order a product of matrices is summed, and here it is rounded to
     eight bits. The momentum buffer, the decay and the sum with the parameter are torch's in every bit; a direction is
     as far from that of exact products as torch's is.
+    Shares of parameters that differ after one step, at gradients given: none of (64, 33), 14 % of (128, 128), 55 % of
+    (256, 512), on a CPU with AVX-512; after 20 steps at a learning rate of 0.02 most do, by 2e-4 at most.
 
     Source: ``torch/optim/_muon.py``, ``_single_tensor_muon``, torch 2.13.0.
 

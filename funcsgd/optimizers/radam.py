@@ -224,7 +224,8 @@ def _radam(
     plain = mul(div(wide, bias_correction1), lr)
     exp_avg_sq_sqrt = torch_sqrt(exp_avg_sq, root).astype(wide.dtype)
     exp_avg_sq_sqrt = exp_avg_sq_sqrt + jnp.asarray(eps, wide.dtype)
-    adaptive_lr = mul(rounded(1 / exp_avg_sq_sqrt), bias_correction2_sqrt)
+    # Marked: with an eps of 0, XLA would take the reciprocal root, which is another number.
+    adaptive_lr = mul(rounded(1 / rounded(exp_avg_sq_sqrt)), bias_correction2_sqrt)
     update = -jnp.where(rect > 0, mul(rounded(plain * adaptive_lr), rect), plain)
     if param is None or decay is None:
         return update, exp_avg, exp_avg_sq

@@ -95,6 +95,7 @@ RULES: dict[str, Rule] = {
         torch.optim.RAdam,
         {
             "betas": BETAS,
+            "eps": (1e-8, 0.0),
             "weight_decay": (0.0, 0.1),
             "decoupled_weight_decay": (False, True),
             "maximize": (False, True),

@@ -32,7 +32,7 @@ def cases():
         pytest.param(name, flags, id=f"{name}-{name_of(flags)}", marks=() if i == 1 else pytest.mark.thorough)
         for name, rule in RULES.items()
         for i, flags in enumerate(rule.flags())
-        if i < 2 or i % 3 == 0
+        if i < 2 or i % 8 == 0
     ]
 
 
@@ -76,10 +76,9 @@ def test_parity_of_exact_arithmetic(name):
 
 @pytest.mark.thorough
 @every_rule
-@pytest.mark.parametrize("number", [0, 1])
-def test_parity_in_float64_with_the_root_that_rounds_correctly(name, number):
+def test_parity_in_float64_with_the_root_that_rounds_correctly(name):
     rule, root = RULES[name], square_root("correct")
-    flags = rule.flags()[number]
+    flags = rule.flags()[1]
     params, gradients = random_run(np.float64, SHORT, steps=STEPS)
     with jax.enable_x64(True):
         after = drives.by_scan(rule.make(root=root, **flags), params, gradients)

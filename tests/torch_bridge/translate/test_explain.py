@@ -84,8 +84,8 @@ def test_only_what_differs_is_noted():
     assert explanation.funcsgd == "import funcsgd\n\ntx = funcsgd.sgd(0.5)\n"
     assert explanation.optax == "import optax\n\ntx = optax.sgd(0.5)\n"
     assert explanation.differences == ()
-    with pytest.raises(TypeError, match=r"torch\.optim\.rprop\.Rprop has no rule here, only torch\.optim\.sgd\.SGD"):
-        torch_bridge.explain(torch.optim.Rprop([torch.nn.Parameter(torch.ones(2))]))
+    with pytest.raises(TypeError, match=r"torch\.optim\.Adafactor has no rule here, only torch\.optim\.sgd\.SGD"):
+        torch_bridge.explain(torch.optim.Adafactor([torch.nn.Parameter(torch.ones(2))]))
     with pytest.raises(ValueError, match="give epochs="):
         torch_bridge.explain(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 5))
 
