@@ -116,7 +116,9 @@ class Patterns:
         while value.fixed and value.constant is None and value.name in MOVES:
             value = value.inputs[0]
         array = self.array(value) if value.fixed else None
-        if array is None or not array.size or array.dtype.kind not in "fiub" or not (array == array.flat[0]).all():
+        if array is None or not array.size or array.dtype.kind not in "fiub":
+            return None
+        if not np.array_equal(array, np.full_like(array, array.flat[0]), equal_nan=array.dtype.kind == "f"):
             return None
         return float(array.flat[0])
 
@@ -133,7 +135,7 @@ class Patterns:
         if len(roots) != 1 or any(x.shape != value.shape for x in value.inputs if not x.fixed):
             return value
         (root,) = roots
-        plain = all(self.scalar(x) is not None or not x.ndim for x in value.inputs if x.fixed)
+        plain = all(self.scalar(x) is not None for x in value.inputs if x.fixed)
         return root if plain and root.shape == value.shape else value
 
     def between(self, given: Value, result: Value) -> list[Op]:
