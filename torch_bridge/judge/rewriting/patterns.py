@@ -155,7 +155,7 @@ class Patterns:
         for graph in self.graphs:
             for value in graph.values():
                 root = self.root(value)
-                ends = all(self.root(x) is not root for op in value.users for x in op.outputs)
+                ends = not value.users or any(self.root(x) is not root for op in value.users for x in op.outputs)
                 if root is not value and ends:
                     found.setdefault((root, value), Region(root, value))
             for call in graph.calls:
@@ -167,7 +167,7 @@ class Patterns:
                 given = [x for x in op.inputs if not x.fixed]
                 if op.name in ("tanh", "logistic", "max") and len(given) == 1:
                     found.setdefault((given[0], op.outputs[0]), Region(given[0], op.outputs[0]))
-        return [x for x in found.values() if x.result.op is not None and x.result.floating and x.given.floating
+        return [x for x in found.values() if x.result.op is not None and x.result.floating and x.given.ndim
                 and any(op.name not in AFFINE for op in self.between(x.given, x.result))]  # fmt: skip
 
     def function(self, region: Region, points: Array) -> Array:
