@@ -116,7 +116,9 @@ class Patterns:
         while value.fixed and value.constant is None and value.name in MOVES:
             value = value.inputs[0]
         array = self.array(value) if value.fixed else None
-        if array is None or not array.size or array.dtype.kind not in "fiub" or not (array == array.flat[0]).all():
+        if array is None or not array.size or array.dtype.kind not in "fiub":
+            return None
+        if not np.array_equal(array, np.full_like(array, array.flat[0]), equal_nan=array.dtype.kind == "f"):
             return None
         return float(array.flat[0])
 
@@ -133,7 +135,7 @@ class Patterns:
         if len(roots) != 1 or any(x.shape != value.shape for x in value.inputs if not x.fixed):
             return value
         (root,) = roots
-        plain = all(self.scalar(x) is not None or not x.ndim for x in value.inputs if x.fixed)
+        plain = all(self.scalar(x) is not None for x in value.inputs if x.fixed)
         return root if plain and root.shape == value.shape else value
 
     def between(self, given: Value, result: Value) -> list[Op]:
@@ -153,7 +155,7 @@ class Patterns:
         for graph in self.graphs:
             for value in graph.values():
                 root = self.root(value)
-                ends = all(self.root(x) is not root for op in value.users for x in op.outputs)
+                ends = not value.users or any(self.root(x) is not root for op in value.users for x in op.outputs)
                 if root is not value and ends:
                     found.setdefault((root, value), Region(root, value))
             for call in graph.calls:
@@ -165,7 +167,7 @@ class Patterns:
                 given = [x for x in op.inputs if not x.fixed]
                 if op.name in ("tanh", "logistic", "max") and len(given) == 1:
                     found.setdefault((given[0], op.outputs[0]), Region(given[0], op.outputs[0]))
-        return [x for x in found.values() if x.result.op is not None and x.result.floating and x.given.floating
+        return [x for x in found.values() if x.result.op is not None and x.result.floating and x.given.ndim
                 and any(op.name not in AFFINE for op in self.between(x.given, x.result))]  # fmt: skip
 
     def function(self, region: Region, points: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 from tests.torch_bridge.judge.causes.function_nets import WEIGHTS, recorded
 
@@ -383,3 +384,21 @@ PAIRS = {
         mask=lambda s: s, loss=lambda z, y: cross_entropy(z, y) / 2)),
 }  # fmt: skip
 """Two faults at once."""
+
+
+class Modules(nnx.Module):
+    """The perceptron in flax nnx, with the gelu that is jax's default."""
+
+    def __init__(self, rngs):
+        self.first, self.second, self.last = (nnx.Linear(6, n, rngs=rngs) for n in (6, 6, 3))
+        self.norm = nnx.LayerNorm(6, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x):
+        h = nnx.gelu(self.first(x))
+        return self.last(jnp.tanh(self.second(self.norm(h)) + h))
+
+
+def of_modules():
+    """The port of `Modules`: the loss function and the parameters."""
+    graph, params = nnx.split(Modules(nnx.Rngs(0)))
+    return lambda params, batch: cross_entropy(nnx.merge(graph, params)(batch[0]), batch[1]), params

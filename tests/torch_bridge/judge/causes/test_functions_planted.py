@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import torch_bridge
-from tests.torch_bridge.judge.causes.functions_planted import CLEAN, ELSEWHERE, PAIRS, PLANTED
+from tests.torch_bridge.judge.causes.functions_planted import CLEAN, ELSEWHERE, PAIRS, PLANTED, of_modules
 from torch_bridge.judge.causes.catalogue import REWRITES
 from torch_bridge.judge.causes.loss_cases import loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
@@ -95,3 +95,15 @@ def test_a_report_names_the_line_and_the_place():
 def test_a_fault_of_the_function_and_one_of_the_loss():
     report = checked(PAIRS["causal-mask-missing", "loss-halved"])
     assert {cause.name for cause in report.causes} == {"causal-mask-missing", "loss-halved"}
+
+
+@pytest.mark.thorough
+def test_a_fault_between_modules_is_named():
+    loss_fn, params = of_modules()
+    planted = PLANTED["gelu-approximated"]
+    weights = torch_bridge.map_weights(planted.trace, params)
+    report = torch_bridge.check(planted.trace, optax.sgd(0.1), loss_fn=loss_fn, weights=weights, data=planted.data)
+    (cause,) = report.causes
+    assert (cause.name, report.difference.phase, report.difference.name) == ("gelu-approximated", "input", "norm")
+    assert re.search(r" \(functions_planted.py:\d+\)$", cause.sentence)
+    assert report.place[0] == "norm"

@@ -40,7 +40,7 @@ def rule(*before, rate=0.1):
 
 FAULTS = {
     "units rolled": (SGD, port(first=lambda h: jnp.roll(h, 1, 1)), "forward", "0"),
-    "another activation": (SGD, port(act=lambda h: jnp.tanh(h + 0.1 * h[:, ::-1])), "forward", "1"),
+    "another activation": (SGD, port(act=lambda h: jnp.tanh(h) * jnp.cos(h.sum(1, keepdims=True))), "forward", "1"),
     "logits without their mean": (SGD, port(second=lambda z: z * (1 + z.std())), "forward", "2"),
     "the hardest example": (SGD, port(loss=lambda each: each.max()), "loss", ""),
     "a root of the mean square": (SGD, port(loss=lambda each: jnp.sqrt((each**2).mean())), "loss", ""),
