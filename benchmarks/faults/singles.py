@@ -107,7 +107,10 @@ def of_rule(recipe: Recipe, name: str, planted: Planted, known: bool = True) -> 
 
 def of_loss(recipe: Recipe, name: str, wrong: Any, phase: str, leaves: str = "") -> Port:
     """A fault of the loss function, in the loss or in gradients."""
-    place = Place(0, {phase: recipe.leaves(leaves) if leaves else frozenset({""})})
+    names = recipe.leaves(leaves) if leaves else frozenset({""})
+    if name == "decay-in-gradient":  # of zeros decay is nothing
+        names = frozenset(leaf for leaf in names if np.any(recipe.trace.initial[f"parameter/{leaf}"]))
+    place = Place(0, {phase: names})
     return made(recipe, name, phase, lambda: place, loss_fn=lambda: wrong(recipe.right_loss))
 
 

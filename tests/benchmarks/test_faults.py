@@ -64,6 +64,6 @@ def test_every_report_is_cited_once():
 
 @pytest.mark.thorough
 def test_a_sample_is_found_named_and_shown():
-    rows = [measured(port, reproduce=True) for port in ports(every=40)]
+    rows = [measured(port, reproduce=True) for port in [*ports("perceptron", every=40), *ports("scenarios", every=12)]]
     assert {row.port.kind for row in rows} >= {"one fault", "two faults", "public reports", "clean ports"}
     assert [f"{row.port.title}: {row.found}" for row in rows if row.missed] == []

@@ -142,5 +142,5 @@ def _undone(outcome: Outcome, repairs: Repairs) -> Outcome:
 
 def _same_digits(x: Array, y: Array) -> bool:
     """True if the values are the same but for their order, signs and powers of two: none was rounded."""
-    first, second = (np.sort(np.abs(np.frexp(each)[0]), axis=None) for each in (x, y))
-    return np.array_equal(first, second)
+    one, other = (np.sort(np.abs(np.frexp(each)[0]), axis=None) for each in (x, y))
+    return np.array_equal(one, other)
