@@ -1,5 +1,7 @@
 """Faults of averages of gradients and of their squares."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import optax
 
@@ -30,6 +32,11 @@ def _optax(shows, step=0, **options) -> Planted:
         return dict(inner=optax.scale_by_adam(**given))
 
     return Planted(make, _has, shows, step)
+
+
+def _reaches(n: Numbers) -> bool:
+    """A lower bound that no root comes near is none."""
+    return _has(n) and n.eps >= 1e-4
 
 
 MOMENTS = {
@@ -65,4 +72,5 @@ MOMENTS = {
         lambda n: dict(inner=optax.scale_by_amsgrad(*n.betas, eps=n.eps)), lambda n: n.amsgrad,
         ("max_exp_avg_sq", "parameter")),
 }  # fmt: skip
+MOMENTS["eps-as-minimum"] = replace(MOMENTS["eps-as-minimum"], when=_reaches)
 """Entry -> the port with that fault."""
