@@ -16,7 +16,8 @@ from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.narrow_rule import narrow_rule
-from torch_bridge.judge.causes.rewrites import causes_of, search_of
+from torch_bridge.judge.causes.rewrite_search import search_of
+from torch_bridge.judge.causes.rewrites import causes_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Agreement, Question, Search

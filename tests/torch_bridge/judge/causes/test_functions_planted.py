@@ -11,7 +11,8 @@ from tests.torch_bridge.judge.causes.functions_planted import CLEAN, ELSEWHERE, 
 from torch_bridge.judge.causes.catalogue import REWRITES
 from torch_bridge.judge.causes.loss_cases import loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
-from torch_bridge.judge.causes.rewrites import causes_of, search_of
+from torch_bridge.judge.causes.rewrite_search import search_of
+from torch_bridge.judge.causes.rewrites import causes_of
 from torch_bridge.judge.port import Port
 from torch_bridge.replaying.batches import batches_of
 
