@@ -9,7 +9,7 @@ from benchmarks.faults.layers import Layers, Params
 from benchmarks.faults.recipe import Parts, Recipe, Wrong
 from tests.support.planted.numbers import Numbers
 
-NUMBERS = Numbers(lr=0.02, betas=(0.8, 0.95), eps=1e-3, decay=0.05, max_norm=0.4)
+NUMBERS = Numbers(lr=0.02, betas=(0.8, 0.95), eps=0.03, decay=0.05, max_norm=0.4)
 RNG = np.random.default_rng(1)
 EXAMPLES = RNG.standard_normal((48, 5)).astype(np.float32), RNG.standard_normal((48, 3)).astype(np.float32)
 

@@ -56,7 +56,9 @@ def _behind(make, when, step=0) -> Planted:
 
 
 MOMENTUM = {
-    "momentum-missing": _behind(lambda n: dict(inner=optax.identity()), _plain, 1),
+    "momentum-missing": Planted(  # there is no buffer to look at, so that it may show in what follows
+        lambda n: dict(inner=optax.identity()), _plain, ("momentum_factor", "momentum_buffer", "parameter"), 1
+    ),
     "nesterov-extra": _behind(lambda n: _buffer(n, nesterov=True), _plain),
     "nesterov-missing": _behind(lambda n: _buffer(n, nesterov=False), lambda n: n.nesterov),
     "momentum-averaged": _in(lambda n: _buffer(n, first=1 - n.momentum, later=1 - n.momentum), _undamped),

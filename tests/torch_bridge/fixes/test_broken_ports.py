@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import torch_bridge
 from tests.support.broken_ports import BROKEN, FOLDER
+from tests.support.sampling import one_in
 from torch_bridge.cli import app
 from torch_bridge.cli.port_file import load_port
 
@@ -18,7 +19,7 @@ def invoked(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.thorough) for n in BROKEN])
+@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in BROKEN if n not in QUICK], thorough=3)])
 def test_the_reports_own_fix_makes_the_port_pass(tmp_path, name):
     broken, file = BROKEN[name], tmp_path / f"{name}.py"
     broken.run().save(tmp_path / "run.trace")

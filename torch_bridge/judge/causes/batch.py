@@ -16,10 +16,12 @@ class Batch:
     Attributes:
         x: the inputs: its first floating array, or its first one.
         y: the targets: its last array; None if there is one array alone.
+        classes: how many labels there are, if the targets are labels.
     """
 
     x: Array
     y: Array | None
+    classes: int = 0
 
 
 def _x(batch: Batch, of: Callable[[Array], Array]) -> Batch | None:
@@ -86,13 +88,13 @@ def transposed(batch: Batch, c: float) -> Batch | None:
 
 
 def labels_too_large(batch: Batch, c: float) -> Batch | None:
-    """``y - 1``."""
-    return _y(batch, lambda y: y - 1)
+    """``y - 1``, from 0 to the last label."""
+    return _y(batch, lambda y: (y - 1) % batch.classes if batch.classes else y - 1)
 
 
 def labels_too_small(batch: Batch, c: float) -> Batch | None:
-    """``y + 1``."""
-    return _y(batch, lambda y: y + 1)
+    """``y + 1``, from the last label to 0."""
+    return _y(batch, lambda y: (y + 1) % batch.classes if batch.classes else y + 1)
 
 
 def labels_misplaced(batch: Batch, c: float) -> Batch | None:

@@ -35,7 +35,6 @@ class LossCase:
         params: torch's parameters.
         batch: the inputs and targets in ``args``.
         places: their positions among the leaves of the batch.
-        classes: how many labels there are, if the targets are labels.
         known: outcomes that were evaluated already.
     """
 
@@ -48,7 +47,6 @@ class LossCase:
     params: Mapping[str, Array]
     batch: Batch
     places: tuple[int, int] = (0, 0)
-    classes: int = 0
     known: dict[Any, Outcome] = field(default_factory=dict, repr=False)
 
     def outcome(self, batch: Batch | None = None) -> Outcome:
@@ -69,14 +67,14 @@ class LossCase:
             torchs={name: np.asarray(g, np.float64) for name, g in in_phase(self.reference, "gradient").items()},
             n=int(np.shape(self.batch.x)[0]) if np.ndim(self.batch.x) else 1,
             width=int(np.prod(y.shape[1:])) if y is not None else 1,
-            uniform=self._uniform(batch or self.batch) if self.classes else None,
+            uniform=self._uniform(batch or self.batch) if self.batch.classes else None,
         )
 
     def _uniform(self, batch: Batch) -> Callable[[], Outcome]:
         @functools.cache
         def uniform() -> Outcome:
             assert batch.y is not None
-            each = [self.outcome(replace(batch, y=np.full_like(batch.y, c))) for c in range(self.classes)]
+            each = [self.outcome(replace(batch, y=np.full_like(batch.y, c))) for c in range(batch.classes)]
             gradients = {name: np.mean([x.gradients[name] for x in each], 0) for name in each[0].gradients}
             return replace(each[0], loss=sum(x.loss for x in each) / len(each), gradients=gradients)
 
@@ -113,10 +111,10 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
         args = (port.begins_with(programs, t), port.batch_at(t))
         run = {key: value for key, value in trace.step(t).items() if phase_of(key) in ("loss", "gradient")}
         twin = {key: value for key, value in trace.twins.get(t, {}).items() if phase_of(key) in ("loss", "gradient")}
-        batch, places = _batch(args[1])
+        batch, places = _batch(args[1], params)
         case = LossCase(
             t, args, programs.wide[reading], weights, twin or run, limits(twin, run) if twin else {},
-            {name: np.asarray(p, np.float64) for name, p in params.items()}, batch, places, _classes(batch, params),
+            {name: np.asarray(p, np.float64) for name, p in params.items()}, batch, places,
         )  # fmt: skip
         if not twin:
             both = programs.beside(*args)
@@ -128,17 +126,17 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
     return cases
 
 
-def _classes(batch: Batch, params: Mapping[str, Array]) -> int:
+def _classes(y: Array | None, params: Mapping[str, Array]) -> int:
     """The number of labels: the smallest length of a parameter's axis that has room for them; 0 without labels."""
-    y = batch.y
     if y is None or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or not y.size or y.min() < 0:
         return 0
     return min((n for p in params.values() for n in p.shape if n > max(int(y.max()), 1)), default=0)
 
 
-def _batch(batch: Any) -> tuple[Batch, tuple[int, int]]:
+def _batch(batch: Any, params: Mapping[str, Array]) -> tuple[Batch, tuple[int, int]]:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(batch)]
     floating = [i for i, leaf in enumerate(leaves) if np.issubdtype(leaf.dtype, np.floating)]
     x, y = floating[0] if floating else 0, len(leaves) - 1
     wide = [leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf for leaf in leaves]
-    return Batch(wide[x], wide[y] if y != x else None), (x, y)
+    targets = wide[y] if y != x else None
+    return Batch(wide[x], targets, _classes(targets, params)), (x, y)

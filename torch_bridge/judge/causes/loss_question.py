@@ -35,7 +35,7 @@ class LossQuestion:
         first = self.cases[0].batch
         of_batch = [entry for entry in batch.ENTRIES if entry.repair(first, entry.start or 1.0) is not None]
         wide = any(case.outcome().width > 1 for case in self.cases)
-        labels = all(case.classes for case in self.cases)
+        labels = all(case.batch.classes for case in self.cases)
         left_out = {"" if labels else "label-smoothing"}
         of_numbers = [entry for entry in outcome.ENTRIES if wide or "over" not in entry.name]
         return [*(entry for entry in of_numbers if entry.name not in left_out), *of_batch]

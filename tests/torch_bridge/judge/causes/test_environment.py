@@ -18,6 +18,7 @@ def names(report):
     return [cause.name for cause in report.causes]
 
 
+@pytest.mark.thorough
 def test_an_eager_update_is_why_bits_differ():
     trace = recorded()
     with jax.disable_jit(True):

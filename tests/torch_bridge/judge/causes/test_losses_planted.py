@@ -6,6 +6,7 @@ import funcsgd
 import torch_bridge
 from tests.support.planted import examples, losses
 from tests.support.planted.orders import ORDERS
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, recorded
 from torch_bridge.judge.causes import order as orders
 from torch_bridge.replaying.batches import indices_of
@@ -28,10 +29,9 @@ LOSSES = {
     **{name: of_batch(change) for name, change in {**examples.INPUTS, **examples.TARGETS}.items()},
     **{name: of_batch(make(3)) for name, make in examples.LABELS.items()},
 }
-QUICK = {"inputs-scaled"}
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.thorough) for n in LOSSES])
+@pytest.mark.parametrize("name", one_in(0, LOSSES, thorough=4))
 def test_it_is_named(trace, name):
     report = torch_bridge.check(trace, SGD, loss_fn=LOSSES[name], data=DATA)
     assert [cause.name for cause in report.causes] == [name], (report.tried, str(report))

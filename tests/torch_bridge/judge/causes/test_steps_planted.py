@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.support.small_run import DATA, loss_fn, recorded
 
 LR, MOMENTUM, DECAY = 0.1, 0.9, 0.01
@@ -48,7 +49,7 @@ def checked(trace, step):
 FAULTS = ("nesterov-extra", "decay-value", "decay-decoupled", "momentum-averaged")
 
 
-@pytest.mark.parametrize("name", [FAULTS[0], *(pytest.param(n, marks=pytest.mark.thorough) for n in FAULTS[1:])])
+@pytest.mark.parametrize("name", one_in(0, FAULTS, thorough=2))
 def test_a_fault_of_the_rule_is_named(trace, name):
     report = checked(trace, step_of(name))
     assert report.verdict == "different"
