@@ -20,7 +20,7 @@ def walked(page, folder):
     return sessions
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive  # the site's build runs the same page
 def test_a_stranger_ports_a_script(tmp_path):
     sessions = walked("port.md", tmp_path)
     first, fixing, last = (session for session in sessions if "torch-bridge check" in session)

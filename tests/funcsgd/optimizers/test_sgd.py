@@ -110,10 +110,9 @@ def test_parity(drive, flags, dtype):
     assert_parity(dtype, drive, flags)
 
 
-@pytest.mark.thorough
 @every_dtype
 @every_flag
-@pytest.mark.parametrize("drive", drives.DRIVES)
+@pytest.mark.parametrize("drive", one_in(0, drives.DRIVES, thorough=4))
 def test_parity_of_every_flag(drive, flags, dtype):
     assert_parity(dtype, drive, flags)
 
