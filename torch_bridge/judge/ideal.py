@@ -179,11 +179,9 @@ class _Program:
         with observing() as seen:
             updates, opt_state = tx.update(gradients, opt_state, params)
         found = shown(seen, params, adapter.quantities)
-        found |= {key: tree for key, tree in torch_state(opt_state, params, adapter).items() if key not in _COUNTS}
+        counts = ("started", *adapter.scalars)
+        found |= {key: tree for key, tree in torch_state(opt_state, params, adapter).items() if key not in counts}
         return {**found, "parameter": changes(params, updates)}
-
-
-_COUNTS = ("started", "step")
 
 
 def changes(params: Any, updates: Any) -> Any:

@@ -36,7 +36,6 @@ READINGS: tuple[Reading, ...] = ("retraced", "as traced", "as written")
 number, but of ``1 - 0.999**t`` it takes five digits in the first step, and no change of one hyperparameter explains
 that."""
 
-_COUNTS = ("started", "step")
 _MEMORY = 1000
 _SEEN = 1e-3  # the relative change of a number that a quantity must be able to show, to speak for it
 
@@ -84,7 +83,7 @@ class RuleJudge:
         params = self._weights.to_jax(in_phase(before, "parameter"))
         adapter = self._layout.observed.adapter
         known = torch_state(opt_state, params, adapter)
-        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, *_COUNTS})
+        hidden = any(in_phase(before, key) for key in adapter.state if key not in {*known, "started", *adapter.scalars})
         return reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
 
     def evaluated(
@@ -247,7 +246,7 @@ def observed_rule(tx: optax.GradientTransformation, observed: Observed) -> Calla
             updates, opt_state = rule.update(gradient, opt_state, params, **extra)
         found = {"parameter": changes(params, updates), **shown(seen, params, observed.phases)}
         state = torch_state(opt_state, params, adapter)
-        found |= {key: tree for key, tree in state.items() if key not in _COUNTS}
+        found |= {key: tree for key, tree in state.items() if key not in ("started", *adapter.scalars)}
         if nodes_of(opt_state, AverageState):
             found["average"] = averaged_params(opt_state, optax.apply_updates(params, updates))
         return found

@@ -4,10 +4,15 @@ from typing import TYPE_CHECKING
 
 from torch_bridge.judge.bits_sentence import describe
 from torch_bridge.judge.layers.notes import beside_words
+from torch_bridge.trace.phases import FUNCTION
 
 if TYPE_CHECKING:
     from torch_bridge.judge.hazards import Hazard
     from torch_bridge.judge.report import Report
+
+
+_OF_UPDATES = ("clip", "decay", "momentum", "moments", "schedule", "average")
+"""The families of causes that act behind the gradients."""
 
 
 def sentence(report: "Report") -> str:
@@ -70,7 +75,11 @@ def _different(report: "Report") -> str:
 
 def _cause(report: "Report") -> str:
     if report.causes:
-        return "; and ".join(cause.sentence[0].lower() + cause.sentence[1:].rstrip(".") for cause in report.causes)
+        words = "; and ".join(cause.sentence[0].lower() + cause.sentence[1:].rstrip(".") for cause in report.causes)
+        first = report.difference
+        if first and first.phase in FUNCTION and all(cause.family in _OF_UPDATES for cause in report.causes):
+            return f"unknown; apart from that, {words}"
+        return words
     assert report.difference is not None
     constants = report.difference.constants
     if len(constants) != 1:

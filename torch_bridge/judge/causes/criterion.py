@@ -133,6 +133,11 @@ def _weights_left_out(patterns: Patterns) -> Iterator[Edits]:
                         yield (Edit(mean, (losses,), lambda e, s=sign: s * e.mean(), str(i)),)
 
 
+SMOOTH_L1_BETA = Entry(
+    "smooth-l1-beta", "loss", "The beta of SmoothL1Loss is another number, or its division by beta is missing.",
+    "optax.huber_loss(x, y, delta={torch}) / {torch}", _smooth_l1_beta,
+    "torch's SmoothL1Loss has a beta of {torch}, by which it divides", start=1.0,
+)  # fmt: skip
 ENTRIES = (
     *(Entry(f"error-not-{name}", "loss", f"Of the error another function is taken than its {words}.", code,
             _error(name))
@@ -155,7 +160,5 @@ ENTRIES = (
           _weights_left_out),
     Entry("huber-delta", "loss", "The delta of HuberLoss is another number.", "optax.huber_loss(x, y, delta={torch})",
           _huber_delta, "torch's HuberLoss has a delta of {torch}", start=1.0),
-    Entry("smooth-l1-beta", "loss", "The beta of SmoothL1Loss is another number, or its division by beta is missing.",
-          "optax.huber_loss(x, y, delta={torch}) / {torch}", _smooth_l1_beta,
-          "torch's SmoothL1Loss has a beta of {torch}", start=1.0),
+    SMOOTH_L1_BETA,
 )  # fmt: skip

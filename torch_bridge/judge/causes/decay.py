@@ -79,6 +79,11 @@ def with_first_rate(rule: Rule, c: float) -> Rule:
     return replace(rule, decayed=lambda x: x.g, kept=lambda x: x.p * (1 - float(x.rates[0]) * x.decay))
 
 
+def at_a_constant(rule: Rule, c: float) -> Rule:
+    """``p = p * (1 - c)``: the decay has no part in the schedule."""
+    return replace(rule, decayed=lambda x: x.g, kept=lambda x: x.p * (1 - c if x.decay else 1.0))
+
+
 def of_the_new(rule: Rule, c: float) -> Rule:
     """The parameter decays after the step: ``p = (p - lr * direction) * (1 - lr * weight_decay)``."""
 
@@ -133,6 +138,9 @@ ENTRIES = (
     Entry("decay-with-first-rate", "decay",
           "The decoupled decay keeps the first learning rate, torch's follows the schedule.",
           "p * (1 - learning_rate(count) * {torch})", with_first_rate, number="weight_decay"),
+    Entry("decay-at-a-constant", "decay", "The decoupled decay is a constant, torch's follows the schedule.",
+          "p * (1 - learning_rate(count) * weight_decay) with torch's schedule", at_a_constant,
+          "the decoupled decay is {constant} of the parameter at every step, torch's follows the schedule", start=1e-3),
     Entry("decay-of-the-new-parameter", "decay", "The decoupled decay is applied after the step in place of before it.",
           "p = p * (1 - learning_rate * {torch}), then the step", of_the_new, number="weight_decay"),
     Entry("decay-negative", "decay", "The weight decay has the wrong sign.", "weight_decay={torch}", negative,

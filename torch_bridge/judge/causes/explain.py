@@ -10,6 +10,7 @@ from torch_bridge.judge.causes import order
 from torch_bridge.judge.causes.average_question import average_question
 from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
+from torch_bridge.judge.causes.criterion import SMOOTH_L1_BETA
 from torch_bridge.judge.causes.environment_cases import compiled_again, in_64_bits, precise_elsewhere
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torch_bridge.judge.report import Difference, Report
     from torch_bridge.judge.twins import TwinFindings
 
+_FACTORS = ("loss-halved", "loss-doubled", "loss-scaled")
 _TRIED = 12
 """So many of the repairs that failed are reported."""
 
@@ -190,7 +192,12 @@ def _of_function(
     """One fault of the batch or of the loss as a number; then those inside the function; then several at once."""
     steps = tuple(case.step for case in cases)
     found = answered(LossQuestion(cases), steps, before, most=1)
-    search = None if found.causes else search_of(port, programs, reading, cases)
+    search = search_of(port, programs, reading, cases)
+    if search is not None and any(cause.name in _FACTORS for cause in found.causes) and search.has_linear_errors:
+        rewrites, _, agreement = replace(search, entries=(SMOOTH_L1_BETA,)).run()
+        if agreement is not None:  # its division by beta is why the loss is a multiple
+            return Explanation(causes_of(rewrites, agreement, steps, before))
+    search = None if found.causes else search
     if search is None:
         return found if found.causes else answered(LossQuestion(cases), steps, before)
     rewrites, mended, agreement = search.run()

@@ -16,6 +16,7 @@ from torch_bridge.trace.trace import Array
 
 _OF_BATCH = {entry.name for entry in batch.ENTRIES}
 _NEAR = 1e-4
+_SHOWN = 1e-9  # the share of a quantity that rounding may be, for the rest of it to show anything
 """A relative distance that the rounding of a batch may come to."""
 _DRAWS = 4
 
@@ -99,7 +100,7 @@ class LossQuestion:
         return {key: 2 * distance for key, distance in furthest.items()}
 
     def residual(self, repairs: Repairs) -> Array:
-        """The repaired port's quantities less torch's, each relative to its size."""
+        """The repaired port's quantities less torch's, each relative to its size, as far as that is no rounding."""
         parts = []
         for case in self.cases[:2]:
             repaired = self.repaired(case, repairs)
@@ -107,7 +108,8 @@ class LossQuestion:
                 return np.full(1, np.inf)
             for key, value in case.values(repaired).items():
                 reference = np.asarray(case.reference[key], np.float64)
-                parts.append(np.ravel(value - reference) / (norm(reference) or 1.0))
+                size = max(norm(reference), case.limits[key] / _SHOWN) or 1.0  # of a bias before a norm rounding alone
+                parts.append(np.ravel(value - reference) / size)
         return np.concatenate(parts)
 
     def correction(self, repairs: Repairs) -> float:

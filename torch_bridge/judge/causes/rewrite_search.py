@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from torch_bridge.judge.causes.cause import Trial
+from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.causes.loss_cases import LossCase
 from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.newton import fitted
@@ -39,6 +40,7 @@ class RewriteSearch:
         reading: how its numbers are read.
         cases: the steps.
         layers: torch's, to be found among the values of the first step.
+        entries: those that are tried.
         trials: what was tried, with the distance of the loss that it left.
     """
 
@@ -46,6 +48,7 @@ class RewriteSearch:
     reading: Reading
     cases: Sequence[LossCase]
     layers: LayersByValue | None = None
+    entries: Sequence[Entry] = ENTRIES
     trials: list[Trial] = field(default_factory=list)
     evaluations: int = 0
     _proofs: int = 0
@@ -63,6 +66,12 @@ class RewriteSearch:
                 graphs[key] = graph_of(closed)
             steps.append(Program(case, graphs[key], Evaluated(graphs[key], leaves, self.reading)))
         return steps
+
+    @property
+    def has_linear_errors(self) -> bool:
+        """True if the loss takes some errors' magnitude and limits something, as Huber's does."""
+        names = {op.name for op in self.steps[0].patterns.ops}
+        return "abs" in names and bool(names & {"min", "clamp", "select_n"})
 
     def run(self) -> tuple[tuple[Rewrite, ...], list[LossCase], Agreement | None]:
         """Return the replacements that make the sides agree, the cases with them, and the agreement.
@@ -103,7 +112,7 @@ class RewriteSearch:
     def _candidates(self, after: int, fitted: bool = False) -> list[Rewrite]:
         """The replacements, those with a constant or those without: first those from an operation on, then others."""
         found: list[Rewrite] = []
-        for entry in ENTRIES:
+        for entry in self.entries:
             if entry.fitted == fitted:
                 single = list(self.steps[0].rewrites(entry))
                 found += [*single, *alike(single)]
