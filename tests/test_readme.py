@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.docs_pages import DOCS, ROOT, extension, python_blocks
 
-terminal = extension("terminal")
+walkthrough = extension("walkthrough")
 README = (ROOT / "README.md").read_text()
 
 
@@ -23,7 +23,7 @@ def test_the_port_is_checked_as_the_last_line_says(capsys):
 
 
 def test_the_training_loop_of_the_first_page_runs(capsys):
-    fences = terminal.fences((DOCS / "start.md").read_text())
+    fences = walkthrough.fences((DOCS / "start.md").read_text())
     block = next(content for _, name, _, content in fences if name == "line.py")
     exec(compile(block, "line.py", "exec"), {})
     loss, rate = re.fullmatch(r"loss (\S+), learning rate (\S+)\n", capsys.readouterr().out).groups()

@@ -6,13 +6,13 @@ import pytest
 
 from tests.support.docs_pages import DOCS, extension
 
-terminal = extension("terminal")
+walkthrough = extension("walkthrough")
 
 
 def walked(page, folder):
     """Carry out a page; the session of each of its fences, and how often each kind came."""
-    walk, sessions = terminal.Walk(folder), []
-    for kind, argument, options, content in terminal.fences((DOCS / page).read_text()):
+    walk, sessions = walkthrough.Walk(folder), []
+    for kind, argument, options, content in walkthrough.fences((DOCS / page).read_text()):
         if kind == "file":
             walk.write(argument, content)
         else:
@@ -41,14 +41,14 @@ def test_a_stranger_starts(tmp_path):
 
 def test_fences_are_found():
     page = "a\n```{file} a.py\nx = 1\n\ny = 2\n```\n```{terminal}\n:status: 1\nfalse\n```\n```sh\nls\n```\n"
-    assert list(terminal.fences(page)) == [
+    assert list(walkthrough.fences(page)) == [
         ("file", "a.py", {}, "x = 1\n\ny = 2\n"),
         ("terminal", "", {"status": "1"}, "false\n"),
     ]
 
 
 def test_a_command_that_fails_is_not_passed_over(tmp_path):
-    walk = terminal.Walk(tmp_path)
+    walk = walkthrough.Walk(tmp_path)
     walk.write("a.txt", "one\n")
     assert walk.run("cat a.txt\ntest -d a.txt", status=1) == "$ cat a.txt\none\n$ test -d a.txt"
     with pytest.raises(RuntimeError, match=r"'false' ended with status 1, not 0"):
