@@ -110,6 +110,9 @@ def of_loss(recipe: Recipe, name: str, wrong: Any, phase: str, leaves: str = "")
     names = recipe.leaves(leaves) if leaves else frozenset({""})
     if name == "decay-in-gradient":  # of zeros decay is nothing
         names = frozenset(leaf for leaf in names if np.any(recipe.trace.initial[f"parameter/{leaf}"]))
+    elif phase == "gradient":  # that of a bias before a norm is rounding alone
+        sizes = {leaf: np.linalg.norm(recipe.trace.twins[0][f"gradient/{leaf}"]) for leaf in names}
+        names = frozenset(leaf for leaf, size in sizes.items() if size > 1e-9 * max(sizes.values()))
     place = Place(0, {phase: names})
     return made(recipe, name, phase, lambda: place, loss_fn=lambda: wrong(recipe.right_loss))
 
