@@ -193,7 +193,7 @@ def _general(recipe: Recipe) -> Iterator[Port]:
 
 
 def _of_statistics(recipe: Recipe) -> Iterator[Port]:
-    kept = {statistics.NOT_UPDATED.name: ({"keep": True}, ("running_mean", "running_var"))}
+    kept = {statistics.NOT_UPDATED.name: ({"keep": True}, ("running_mean", "running_var", "num_batches_tracked"))}
     for name, (options, roles) in {**STATISTICS, **kept}.items():
         buffers = [key.partition("/")[2] for key in recipe.trace.keys if key.startswith("buffer/")]
         names = frozenset(buffer for buffer in buffers if buffer.rpartition(".")[2] in roles)

@@ -128,7 +128,7 @@ def test_a_port_that_is_wrong_at_evaluation_alone_is_found(trace, cause):
     report = checked(trace, **fault)
     difference = report.difference
     assert (report.verdict, difference.step, difference.phase, difference.name) == ("different", 0, "buffer", name)
-    assert cause in [each.name for each in report.causes]
+    assert [each.name for each in report.causes] == [cause]
     assert words in str(report)
     assert f"in buffer {name}" in str(report)
 

@@ -22,6 +22,7 @@ from torch_bridge.judge.causes.rewrites import causes_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
 from torch_bridge.judge.causes.rule_question import RuleQuestion
 from torch_bridge.judge.causes.search import Agreement, Question, Search
+from torch_bridge.judge.causes.statistics import NOT_COUNTED, NOT_UPDATED
 from torch_bridge.judge.causes.step_cases import step_cases
 from torch_bridge.judge.causes.traced_again import narrow_parts, without_stops
 from torch_bridge.judge.findings import FunctionFinding
@@ -219,10 +220,13 @@ def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
     for f in report.functions:
         for name in f.cause.split(" + ") if f.phase == "buffer" and not f.same and f.cause else ():
             found.setdefault(name, []).append(f)
+    kept = {_layer(f) for f in found.get(NOT_UPDATED.name, ())}
+    if all(_layer(f) in kept for f in found.get(NOT_COUNTED.name, ())):  # the layer's whole state is the old one
+        found.pop(NOT_COUNTED.name, None)
     causes = []
     for name, findings in found.items():
         entry, first = entry_named(name), findings[0]
-        torchs = port.trace.static.get("momenta", {}).get(first.name.rpartition(".")[0])
+        torchs = port.trace.static.get("momenta", {}).get(_layer(first))
         change = first.constants.get("momentum")
         own = torchs * (1 + change) if torchs is not None and change is not None else None
         sentence, fix = entry.worded(own, torchs)
@@ -231,6 +235,10 @@ def _of_statistics(report: "Report", port: "Port") -> list[Explanation]:
         before = max(f.distance for f in findings)
         causes.append(Cause(name, entry.family, sentence, fix, constants, steps, before, 1.0, len(findings)))
     return [Explanation(tuple(causes))] if causes else []
+
+
+def _layer(finding: FunctionFinding) -> str:
+    return finding.name.rpartition(".")[0]
 
 
 def _of_constant(finding: FunctionFinding, steps: tuple[int, ...]) -> Explanation:
