@@ -145,8 +145,12 @@ class Checkpoint:
             `Continued`: unpack it as ``params, state``.
 
         Raises:
-            ValueError: the rule's learning rate there is not the one in force in the file, a part is missing or does
-                not fit, or a tensor is wider than JAX's mode allows.
+            ValueError: the rule's learning rate there is not the one in force in the file, the rule keeps something of
+                a parameter that the file has not, or the other way round, a part is missing or does not fit, or a
+                tensor is wider than JAX's mode allows.
+
+        Warns:
+            UserWarning: the file has an average, and the rule keeps none.
 
         Exactness: bitwise, where the rule is.
         """

@@ -1,5 +1,6 @@
 """The state of a JAX rule, with what a torch checkpoint holds in it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from funcsgd.averages import AverageState
 from funcsgd.stages import ScaleBySchedulersState
 from torch_bridge.checkpoint.names import bare_names
 from torch_bridge.checkpoint.parts import one_of
+from torch_bridge.checkpoint.state_keys import check_state_keys
 from torch_bridge.translate.scheduled import schedulers_at
 from torch_bridge.translate.states import nodes_of, with_torch_state
 from torch_bridge.weights import Weights
@@ -49,6 +51,7 @@ def continued(
     done = updates_done(found, steps_per_epoch) if steps is None else steps
     state = _counted(tx, tree, done)
     state = _scheduled(state, found, done)
+    _check_keys(state, found, optimizer, weights, tree)
     state = with_torch_state(state, tree, found.adapter, _by_key(found, optimizer, weights, tree))
     state = _averaged(state, found, weights, done)
     _check_rates(state, [float(group["lr"]) for group in optimizer["param_groups"]], done)
@@ -187,9 +190,24 @@ def _by_key(found: "Checkpoint", optimizer: Any, weights: Weights, tree: Any) ->
     return values
 
 
+def _check_keys(
+    state: optax.OptState, found: "Checkpoint", optimizer: Mapping[str, Any], weights: Weights, tree: Any
+) -> None:
+    flat = [name for row in found.groups for name in row]
+    held = {flat[number]: each for number, each in optimizer["state"].items()}
+    names = [str(name) for name in leaf_tensors(weights, tree)]
+    check_state_keys(state, tree, found.adapter, [held.get(name, {}) for name in names], names)
+
+
 def _averaged(state: optax.OptState, found: "Checkpoint", weights: Weights, done: int) -> optax.OptState:
     nodes = nodes_of(state, AverageState)
     if not nodes:
+        if "average" in found.keys:
+            warnings.warn(
+                f"the average under {found.keys['average']!r} is left behind, as the rule keeps none: put "
+                "funcsgd.averages.with_average around the rule, or leave it out by keys={'average': None}",
+                stacklevel=4,
+            )
         return state
     if len(nodes) > 1:
         raise ValueError(f"the rule keeps {len(nodes)} averages, the checkpoint has one: restore it into one of them")

@@ -208,7 +208,7 @@ def test_a_plateau_goes_on_and_back(path):
 
 
 def test_parameters_in_another_layout_and_plain_optax(path):
-    torch.save(Script("adam").run(2).content(), path)
+    torch.save(Script("adamw").run(2).content(), path)
     found = checkpoint.load(path)
     like = {
         "first": {"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)},
@@ -216,7 +216,7 @@ def test_parameters_in_another_layout_and_plain_optax(path):
         "last": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)},
     }
     weights = torch_bridge.map_weights(Script().model, like)
-    params, state = found.to_jax(optax.adam(0.01), weights)
+    params, state = found.to_jax(optax.adamw(0.01), weights)
     held = found.part("optimizer")["state"][0]
     np.testing.assert_array_equal(params["first"]["kernel"], np.asarray(found.model["0.weight"]).T)
     np.testing.assert_array_equal(state[0].mu["first"]["kernel"], np.asarray(held["exp_avg"]).T)
@@ -227,6 +227,52 @@ def test_parameters_in_another_layout_and_plain_optax(path):
         for key, value in each.items():
             np.testing.assert_array_equal(back.part("optimizer")["state"][number][key], value)
     assert tx is not None
+
+
+RULES_OF_OTHER_STATES = {
+    "optax has no place": (
+        "adam",
+        lambda: optax.adam(0.01),
+        r"has max_exp_avg_sq of '0\.bias', which the rule does not",
+    ),
+    "another form": (
+        "adamw",
+        lambda: funcsgd.adam(0.01, amsgrad=True),
+        r"keeps max_exp_avg_sq of .*, and the checkpoint",
+    ),
+    "no momentum": (
+        "sgd",
+        lambda: funcsgd.sgd(0.1, momentum=None),
+        r"has momentum_buffer of '0\.bias', which the rule does not keep",
+    ),
+    "another rule": ("adamw", lambda: funcsgd.rmsprop(0.01), r"has exp_avg, exp_avg_sq of '0\.bias'"),
+}
+
+
+@pytest.mark.parametrize("case", RULES_OF_OTHER_STATES)
+def test_a_rule_that_keeps_something_else_is_refused(path, case):
+    kind, rule, says = RULES_OF_OTHER_STATES[case]
+    torch.save(Script(kind).run(2).content(), path)
+    with pytest.raises(ValueError, match=says):
+        checkpoint.load(path).to_jax(rule())
+
+
+@pytest.mark.parametrize("key", ["exp_avg_sq", "step"])
+def test_a_state_that_lacks_a_key_is_refused(path, key):
+    content = Script("adamw").run(2).content()
+    rule = checkpoint.load(saved(content, path)).rule()
+    for held in content["optim"]["state"].values():
+        del held[key]
+    with pytest.raises(ValueError, match=f"the rule keeps {key} of '0.bias', and the checkpoint has exp_avg"):
+        checkpoint.load(saved(content, path)).to_jax(rule)
+
+
+def test_an_average_that_is_left_behind_is_said(path):
+    found = checkpoint.load(saved(Script(average=True).run(2).content(), path))
+    with pytest.warns(UserWarning, match=r"the average under 'model_ema' is left behind"):
+        found.to_jax(found.rule())
+    bare = checkpoint.load(path, keys={"average": None})
+    bare.to_jax(bare.rule())
 
 
 def test_prefixes_of_wrappers_are_stripped_and_come_back(path):
@@ -253,6 +299,11 @@ def test_tied_tensors_are_one(path):
         assert list(params) == ["a.weight"]
         back = found.from_jax({"a.weight": params["a.weight"] + 1}, state)
         np.testing.assert_array_equal(back.model["b.weight"], params["a.weight"] + 1)
+
+
+def saved(content, path):
+    torch.save(content, path)
+    return path
 
 
 def content_of(**changes):
