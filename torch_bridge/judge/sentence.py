@@ -102,9 +102,11 @@ def _precision(report: "Report") -> str:
     if not report.precisions:
         return ""
     worst = max(report.precisions, key=lambda p: p.factor)
+    base = worst.jax / worst.factor if worst.factor > 0 else 0.0
+    counted = f", which counts as {base:.1e}" if base > 1.5 * worst.torch else ""
     return (
         f"; rounding error at most {worst.factor:.1f} times torch's ({describe(worst.phase, worst.name)}: "
-        f"JAX {worst.jax:.1e}, torch {worst.torch:.1e})"
+        f"JAX {worst.jax:.1e}, torch {worst.torch:.1e}{counted})"
     )
 
 
