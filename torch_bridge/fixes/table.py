@@ -129,6 +129,7 @@ _RULE: Mapping[str, tuple[Seek, ...]] = {
     "bias-correction-late": (summand(1),),
     "eps-in-root": (
         lambda source, facts: forms.exchanged_keywords(source, ("eps", "eps_root")),
+        keyword("eps_in_sqrt", "False"),
         alone(forms.outside_root),
     ),
     "eps-as-minimum": (alone(forms.sum_for_maximum),),

@@ -106,7 +106,7 @@ class Port:
             key in recorded and np.isclose(values[key], recorded[key], rtol=2 * HELD, atol=0) for key in rates
         )
         try:
-            findings = judge.judge(t, opt_state, recorded.get("metric"), rate_is_torchs=same_rate)
+            findings = judge.judge(t, opt_state, recorded.get("metric"), own_state=t == 0, rate_is_torchs=same_rate)
         except CannotWiden as error:
             note = f"The update rule could not be evaluated in float64: {error}."
             found.notes += [note] * (note not in found.notes)

@@ -161,7 +161,7 @@ def _of_rule(saved: SavedStep, origin: Origin, batch: Any) -> list[FunctionFindi
     replayed = replay(trace, origin.tx, drive="update", weights=origin.given_weights, opt_state=opt_state)
     numbers = list(scalar_differences(trace, replayed))
     rules = RuleJudge(trace, origin.tx, weights).judge(
-        0, opt_state, trace.step(0).get("metric"), rate_is_torchs=not numbers
+        0, opt_state, trace.step(0).get("metric"), own_state=saved.step == 0, rate_is_torchs=not numbers
     )
     return [*numbers, *rules]
 
@@ -174,8 +174,9 @@ def _rule_precisions(saved: SavedStep, origin: Origin) -> list[PrecisionFinding]
 def _rules_state(saved: SavedStep, origin: Origin) -> Any:
     assert origin.tx is not None
     params = origin.weights.to_jax(in_phase(saved.trace.initial, "parameter"))
-    fresh = Layout(origin.weights, saved.trace.static).with_torchs(origin.tx.init(params), params, saved.trace.initial)
-    return _state(saved, fresh)
+    layout = Layout(origin.weights, saved.trace.static)
+    first = layout.first_state(origin.tx, params, saved.trace.initial)
+    return first if saved.step == 0 and origin.opt_state is None else _state(saved, first)
 
 
 def _state(saved: SavedStep, like: Any) -> Any:

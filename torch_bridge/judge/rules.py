@@ -49,7 +49,13 @@ class RuleJudge:
         self._wide = _programs(tx, self._layout.observed)
 
     def judge(
-        self, step: int, opt_state: optax.OptState, metric: Any = None, *, rate_is_torchs: bool = False
+        self,
+        step: int,
+        opt_state: optax.OptState,
+        metric: Any = None,
+        *,
+        own_state: bool = False,
+        rate_is_torchs: bool = False,
     ) -> list[RuleFinding]:
         """Compare the rules at one step of the trace.
 
@@ -57,6 +63,7 @@ class RuleJudge:
             step: its number.
             opt_state: the candidate's state before it; what it holds of torch's state is replaced by torch's.
             metric: what a rule that watches a metric is given.
+            own_state: nothing is replaced: the state is the one that the candidate begins with, and is judged too.
             rate_is_torchs: the candidate's learning rate equals torch's, and explains no difference.
 
         Raises:
@@ -64,7 +71,7 @@ class RuleJudge:
         """
         recorded, reference = self._trace.step(step), self.reference(step, opt_state, rate_is_torchs=rate_is_torchs)
         best: list[RuleFinding] = []
-        for named in self.evaluated(step, opt_state, metric):
+        for named in self.evaluated(step, opt_state, metric, own_state=own_state):
             findings = findings_of(step, reference, named)
             findings += [
                 average_finding(step, name, value, named["average"][name])
@@ -87,7 +94,7 @@ class RuleJudge:
         return reference_of(self._trace, step, before, rate_is_torchs=rate_is_torchs, hidden=hidden)
 
     def evaluated(
-        self, step: int, opt_state: optax.OptState, metric: Any = None
+        self, step: int, opt_state: optax.OptState, metric: Any = None, *, own_state: bool = False
     ) -> Iterator[dict[str, dict[str, Array]]]:
         """Yield the candidate's quantities of a step in float64, phase -> name -> array, by each reading of numbers.
 
@@ -96,11 +103,15 @@ class RuleJudge:
         """
         before, recorded = self._trace.before(step), self._trace.step(step)
         params = self._weights.to_jax(in_phase(before, "parameter"))
-        given = self._layout.with_torchs(opt_state, params, before)
+
+        def entered(state: optax.OptState) -> optax.OptState:
+            return state if own_state else self._layout.with_torchs(state, params, before)
+
+        given = entered(opt_state)
         gradient = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         at = None
         if (unrounded := in_type_of(params, opt_state)) is not None:
-            at = gradient, self._layout.with_torchs(unrounded, params, before), params, metric
+            at = gradient, entered(unrounded), params, metric
         refusals: list[CannotWiden] = []
         for program in self._wide.values():
             try:

@@ -116,6 +116,17 @@ class Layout:
         moved = self.weights.to_torch(jax.tree.unflatten(structure, spread))
         return {name: np.asarray(np.min(array)) for name, array in moved.items() if array.size}
 
+    def first_state(self, tx: optax.GradientTransformation, params: Any, before: Step) -> optax.OptState:
+        """Return the state that a run begins with: the rule's own; where torch's optimizer had one already, torch's."""
+        own = tx.init(params)
+        return self._with_averages(own, before) if self._is_new(before) else self.with_torchs(own, params, before)
+
+    def _is_new(self, before: Step) -> bool:
+        """Whether torch's optimizer had made no step yet; some have a state by then, such as Adagrad."""
+        state = self.observed.adapter.state
+        steps = in_phase(before, "step").values() if "step" in state else ()
+        return all(not np.any(step) for step in steps) if steps else not any(in_phase(before, key) for key in state)
+
     def with_torchs(self, opt_state: optax.OptState, params: Any, before: Step) -> optax.OptState:
         """Return a state with what torch's optimizer held before a step, and torch's averages.
 
@@ -126,10 +137,11 @@ class Layout:
         """
         adapter = self.observed.adapter
         values = {key: (self._spread if key in adapter.scalars else self._to_jax)(key, before) for key in adapter.state}
-        opt_state = with_torch_state(opt_state, params, adapter, values)
-        if averages := in_phase(before, "average"):
-            opt_state = with_averages(opt_state, self.weights.to_jax(averages))
-        return opt_state
+        return self._with_averages(with_torch_state(opt_state, params, adapter, values), before)
+
+    def _with_averages(self, opt_state: optax.OptState, before: Step) -> optax.OptState:
+        averages = in_phase(before, "average")
+        return with_averages(opt_state, self.weights.to_jax(averages)) if averages else opt_state
 
     def _to_jax(self, key: str, before: Step) -> Any:
         return self.weights.to_jax(in_phase(before, key), partial=True)

@@ -63,7 +63,7 @@ class Replay:
         if tx is not None:
             params = self._weights.to_jax(in_phase(initial, "parameter"))
             if opt_state is None:
-                opt_state = self._layout.with_torchs(tx.init(params), params, initial)
+                opt_state = self._layout.first_state(tx, params, initial)
             state = (params, opt_state, *self._buffers(initial))
             loss_fn = None if drive == "update" else loss_fn
             step = optax_step(tx, loss_fn, self._layout.observed, self._model_state is not None)
@@ -98,7 +98,7 @@ class Replay:
             batch = self._weights.to_jax(in_phase(recorded, "gradient"), partial=True)
         if self._drive == "resync":
             params = self._weights.to_jax(in_phase(before, "parameter"))
-            opt_state = self._layout.with_torchs(self.state[1], params, before)
+            opt_state = self._layout.with_torchs(self.state[1], params, before) if self._calls else self.state[1]
             self.state = (params, opt_state, *self._buffers(before))
         if self._gives_metric:
             batch = (batch, recorded.get("metric"))
@@ -172,7 +172,8 @@ def replay(
             in torch's layout.
         buffers: the port has a model state, such as running statistics, and how it lies to torch's buffers: True for
             a dict by torch's names in torch's layout, or ``map_weights(torch_buffers, model_state)``.
-        opt_state: the state of ``tx`` to begin with; None takes ``tx.init``. Momentum buffers come from the trace.
+        opt_state: the state of ``tx`` to begin with; None takes ``tx.init``, and torch's state if its optimizer had
+            made steps before.
         step: in place of ``tx`` and ``loss_fn``, any function ``(state, batch) -> (state, observed)`` that reports
             what it did, by phase; the drive is `free`. A model state is reported as ``"buffer"``.
         state: the first ``state`` for ``step``.

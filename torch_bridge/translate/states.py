@@ -75,8 +75,9 @@ def with_torch_state(
         opt_state: any optax state, see `torch_state`.
         params: the parameters that the state was made for.
         adapter: of torch's optimizer.
-        values: torch's key -> tree with the structure of ``params``; None at leaves where torch has no state yet.
-            Keys that are left out stay as they are.
+        values: torch's key -> tree with the structure of ``params``; None at leaves where torch has no state yet, and
+            where that of ``opt_state`` stays: a rule may begin with other numbers than zeros. Keys that are left out
+            stay as they are.
     """
     structure: Any = jax.tree.structure(params)
     given = {key: structure.flatten_up_to(tree) for key, tree in values.items()}
@@ -151,10 +152,10 @@ def _started(node: Any, like: Any, structure: Any, step: Any) -> Any:
 
 
 def _entered(old: Any, value: Any) -> Any:
-    """An array of torch's in place of a state's, in its dtype; zeros where torch has none."""
-    if isinstance(old, optax.MaskedNode) or old is None:
+    """An array of torch's in place of a state's, in its dtype."""
+    if isinstance(old, optax.MaskedNode) or old is None or value is None:
         return old
-    return jnp.zeros_like(old) if value is None else jnp.asarray(value, old.dtype)
+    return jnp.asarray(value, old.dtype)
 
 
 def with_averages(opt_state: optax.OptState, averages: Any) -> optax.OptState:

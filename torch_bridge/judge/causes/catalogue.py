@@ -15,6 +15,7 @@ from torch_bridge.judge.causes import (
     decay,
     environment,
     factor,
+    first_state,
     function,
     linear,
     moments,
@@ -26,6 +27,7 @@ from torch_bridge.judge.causes import (
     pooling,
     schedule,
     softmax,
+    squares,
     statistics,
 )
 from torch_bridge.judge.causes.entry import Entry
@@ -35,7 +37,7 @@ REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, crite
 
 FAMILIES = (
     *(order, batch, function, *REWRITES, outcome, statistics),
-    *(clip, decay, momentum, moments, schedule, average, narrow_rule, environment),
+    *(clip, decay, momentum, moments, squares, first_state, schedule, average, narrow_rule, environment),
 )
 """The modules of entries, in the causal order of a training step."""
 

@@ -12,6 +12,7 @@ from torch_bridge.judge.causes.catalogue import entry_named
 from torch_bridge.judge.causes.cause import Cause, Trial
 from torch_bridge.judge.causes.criterion import SMOOTH_L1_BETA
 from torch_bridge.judge.causes.environment_cases import compiled_again, in_64_bits, precise_elsewhere
+from torch_bridge.judge.causes.first_state import first_state
 from torch_bridge.judge.causes.function import CONSTANT
 from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
@@ -277,9 +278,9 @@ def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
         return []
     if not cases:
         return []
+    found = [Explanation(tuple(first_state(port)))] if 0 in bad and port.tx is not None else []
     first, steps = min(bad), sorted(case.step for case in cases)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
-    found = []
     rule, average = RuleQuestion(cases), average_question(port.trace, cases)
     for question in (rule, average):
         if question is not None and not question.agreement(()).same:

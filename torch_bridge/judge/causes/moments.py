@@ -125,21 +125,21 @@ def amsgrad_of_corrected(rule: Rule, c: float) -> Rule:
 
 def undamped_first(rule: Rule, c: float) -> Rule:
     """``m = beta1 * m + g``."""
-    return replace(rule, first=lambda x, d: x.betas[0] * x.held("exp_avg") + d)
+    return replace(rule, first=lambda x, d: x.betas[0] * x.first_average + d)
 
 
 def centred(rule: Rule, c: float) -> Rule:
     """The square of the gradient's distance from its average, in place of its own."""
 
     def second(x: Leaf, d: Array) -> Array:
-        return x.betas[1] * x.held("exp_avg_sq") + (1 - x.betas[1]) * (d - rule.first(x, d)) ** 2
+        return x.betas[1] * x.second_average + (1 - x.betas[1]) * (d - rule.first(x, d)) ** 2
 
     return replace(rule, second=second)
 
 
 def magnitude(rule: Rule, c: float) -> Rule:
     """The gradient's magnitude in place of its square."""
-    return replace(rule, second=lambda x, d: x.betas[1] * x.held("exp_avg_sq") + (1 - x.betas[1]) * np.abs(d))
+    return replace(rule, second=lambda x, d: x.betas[1] * x.second_average + (1 - x.betas[1]) * np.abs(d))
 
 
 def nesterov(rule: Rule, c: float) -> Rule:
@@ -147,7 +147,7 @@ def nesterov(rule: Rule, c: float) -> Rule:
 
     def direction(x: Leaf, m: Array, v: Array, c: _Corrections) -> Array:
         beta = x.betas[0]
-        g = (m - beta * x.held("exp_avg")) / (1 - beta)
+        g = (m - beta * x.first_average) / (1 - beta)
         ahead = beta * m / (1 - beta ** (x.t + 1)) + (1 - beta) * g / c[0]
         return rule.quotient(x, ahead, v, (1.0, c[1]))
 
@@ -181,7 +181,8 @@ ENTRIES = (
     Entry("bias-correction-early", "moments", "The bias correction counts one step too few.", "t = count + 1, from 1",
           correction_early),
     Entry("eps-in-root", "moments",
-          "Epsilon is added inside the square root.", "sqrt(v) + {torch} (optax: eps, not eps_root)",
+          "Epsilon is added inside the square root.",
+          "sqrt(v) + {torch}: eps, not eps_root, of optax.adam; eps_in_sqrt=False of optax.rmsprop",
           eps_in_root, number="eps"),
     Entry("eps-before-correction", "moments",
           "Epsilon is added before the bias correction of the root, as in the paper.",

@@ -1,7 +1,8 @@
 """torch's update rules in float64, in pieces that an entry of the catalogue can replace.
 
-Two forms cover the optimizers with an adapter: a buffer of gradients, and averages of gradients and of their squares.
-Without a replaced piece they are torch's formulas; tests hold them against the library's own rules.
+Three forms: a buffer of gradients (SGD), averages of gradients and of their squares (Adam, AdamW), and squares alone,
+with a buffer behind them (RMSprop, Adagrad). Without a replaced piece they are torch's formulas; tests hold them
+against the library's own rules.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +74,24 @@ class Leaf:
     @property
     def betas(self) -> tuple[float, float]:
         """The decay of both averages."""
+        if "alpha" in self.numbers:
+            return self.numbers["alpha"], self.numbers["alpha"]
         return self.numbers["betas[0]"], self.numbers["betas[1]"]
+
+    @property
+    def first_average(self) -> Array:
+        """The average of gradients."""
+        return self.held("grad_avg" if "alpha" in self.numbers else "exp_avg")
+
+    @property
+    def second_average(self) -> Array:
+        """The average, or the sum, of their squares."""
+        return self.held(self.squares)
+
+    @property
+    def squares(self) -> str:
+        """The key of the average, or the sum, of squares."""
+        return "sum" if "lr_decay" in self.numbers else "square_avg" if "alpha" in self.numbers else "exp_avg_sq"
 
     @property
     def eps(self) -> float:
@@ -122,16 +140,16 @@ def _direction(x: Leaf, d: Array, b: Array) -> Array:
 
 def _first(x: Leaf, d: Array) -> Array:
     beta = x.betas[0]
-    return beta * x.held("exp_avg") + (1 - beta) * d
+    return beta * x.first_average + (1 - beta) * d
 
 
 def _second(x: Leaf, d: Array) -> Array:
-    beta = x.betas[1]
-    return beta * x.held("exp_avg_sq") + (1 - beta) * d * d
+    kept, taken = (1.0, 1.0) if x.squares == "sum" else (x.betas[1], 1 - x.betas[1])
+    return kept * x.second_average + taken * d * d
 
 
 def _corrections(x: Leaf) -> tuple[float, float]:
-    return 1 - x.betas[0] ** x.t, 1 - x.betas[1] ** x.t
+    return (1 - x.betas[0] ** x.t, 1 - x.betas[1] ** x.t) if "betas[0]" in x.numbers else (1.0, 1.0)
 
 
 def _largest(x: Leaf, v: Array, c: float) -> Array:
@@ -155,7 +173,7 @@ class Rule:
         buffer: the new buffer from the decayed gradient.
         direction: what the learning rate multiplies.
         first: the new average of gradients.
-        second: the new average of their squares.
+        second: the new average, or the sum, of their squares.
         corrections: the factors of the bias corrections.
         largest: the largest second average so far, for ``amsgrad``.
         quotient: the step from both averages.
@@ -181,6 +199,8 @@ class Rule:
         d = self.decayed(x)
         if "betas[0]" in x.numbers:
             made, direction = self._by_averages(x, d)
+        elif "eps" in x.numbers:
+            made, direction = self._by_squares(x, d)
         else:
             made, direction = self._by_buffer(x, d)
         return {**made, "parameter": self.change(x, self.kept(x) - x.p - x.lr * direction)}
@@ -198,6 +218,15 @@ class Rule:
             made["max_exp_avg_sq"] = v_max = self.largest(x, v, c[1])
             return made, self.quotient(x, m, v_max, c)
         return made, self.quotient(x, m, v, c)
+
+    def _by_squares(self, x: Leaf, d: Array) -> tuple[Quantities, Array]:
+        made = {x.squares: (v := self.second(x, d))}
+        if x.flags.get("centered"):
+            made["grad_avg"] = m = self.first(x, d)
+            v = v - m * m
+        along = self.quotient(x, d, v, self.corrections(x)) / (1 + (x.t - 1) * x.numbers.get("lr_decay", 0.0))
+        buffer, direction = self._by_buffer(x, along)
+        return {**made, **buffer}, direction
 
 
 TORCHS = Rule()

@@ -29,7 +29,7 @@ _FAR = 1e-2
 CONSTANT = "constant"
 _SAME = 1e-6  # of two forms of one rule, by far more than float64 rounds
 
-_NUMBERS = ("lr", "momentum", "weight_decay", "betas[0]", "betas[1]", "eps")
+_NUMBERS = ("lr", "momentum", "weight_decay", "betas[0]", "betas[1]", "eps", "alpha", "lr_decay")
 
 
 @dataclass(frozen=True)

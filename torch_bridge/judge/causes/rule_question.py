@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torch_bridge.judge.causes import clip, decay, moments, momentum, schedule
+from torch_bridge.judge.causes import clip, decay, moments, momentum, schedule, squares
 from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.causes.rule import TORCHS, Rule
 from torch_bridge.judge.causes.rule_cases import RuleCase
@@ -55,7 +55,8 @@ class RuleQuestion:
             "nesterov-extra" if nesterov else "nesterov-missing",
             *(() if amsgrad else ("amsgrad-missing", "amsgrad-of-corrected")),
         }
-        state = moments.ENTRIES if averages else momentum.ENTRIES if leaf.momentum else ()
+        state = list(moments.ENTRIES if averages else momentum.ENTRIES if leaf.momentum else ())
+        state += squares.entries(leaf) if "eps" in leaf.numbers and not averages else []
         found = [
             *(entry for entry in clip.ENTRIES if how or entry.name == "clip-extra"),
             *(entry for entry in decay.ENTRIES if decays or entry.name == "decay-extra"),
