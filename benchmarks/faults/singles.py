@@ -96,6 +96,8 @@ def of_rule(recipe: Recipe, name: str, planted: Planted, known: bool = True) -> 
     leaves, groups = recipe.leaves(planted.leaves), recipe.groups(planted.leaves)
     if set(planted.replaces(n)) <= {"clip", "decay"}:
         step, leaves = first_shown(recipe, planted)
+    elif not known:
+        leaves &= with_gradient(recipe) & first_moved(recipe, planted)
     elif name in DECAY:  # of zeros, as a norm's bias is at first, decay is nothing
         before = recipe.trace.before(step)
         leaves = frozenset(leaf for leaf in leaves if np.any(before[f"parameter/{leaf}"]))
@@ -105,14 +107,32 @@ def of_rule(recipe: Recipe, name: str, planted: Planted, known: bool = True) -> 
     return made(recipe, name, "rule", lambda: Place(step, names, groups), known, tx=lambda: planted.port(n))
 
 
+def with_gradient(recipe: Recipe) -> frozenset[str]:
+    """The parameters whose first gradient is more than rounding, which that of a bias before a norm is."""
+    gradients = in_phase(recipe.trace.twins[0], "gradient")
+    sizes = {name: np.linalg.norm(gradient) for name, gradient in gradients.items()}
+    return frozenset(name for name, size in sizes.items() if size > 1e-9 * max(sizes.values()))
+
+
+def first_moved(recipe: Recipe, planted: Planted) -> frozenset[str]:
+    """The parameters that the first update moves otherwise than the right rule does."""
+    n, step = recipe.numbers, recipe.trace.step(0)
+    with jax.enable_x64(True):
+        params, gradients = (
+            {name: np.asarray(value, np.float64) for name, value in in_phase(of, phase).items()}
+            for of, phase in ((recipe.trace.initial, "parameter"), (step, "gradient"))
+        )
+        right, wrong = (tx.update(gradients, tx.init(params), params)[0] for tx in (rule(n), planted.port(n)))
+        return frozenset(name for name in right if not np.allclose(right[name], wrong[name], rtol=1e-9, atol=0))
+
+
 def of_loss(recipe: Recipe, name: str, wrong: Any, phase: str, leaves: str = "") -> Port:
     """A fault of the loss function, in the loss or in gradients."""
     names = recipe.leaves(leaves) if leaves else frozenset({""})
     if name == "decay-in-gradient":  # of zeros decay is nothing
         names = frozenset(leaf for leaf in names if np.any(recipe.trace.initial[f"parameter/{leaf}"]))
-    elif phase == "gradient":  # that of a bias before a norm is rounding alone
-        sizes = {leaf: np.linalg.norm(recipe.trace.twins[0][f"gradient/{leaf}"]) for leaf in names}
-        names = frozenset(leaf for leaf, size in sizes.items() if size > 1e-9 * max(sizes.values()))
+    elif phase == "gradient":
+        names &= with_gradient(recipe)
     place = Place(0, {phase: names})
     return made(recipe, name, phase, lambda: place, loss_fn=lambda: wrong(recipe.right_loss))
 

@@ -1,6 +1,6 @@
 """The moving average of the parameters: another decay, started or fed otherwise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.trace.trace import Array
@@ -52,17 +52,8 @@ def value_from_start(x: Followed, c: float) -> Array:
 
 
 def before_step(x: Followed, c: float) -> Array:
-    """The parameters before the step are averaged."""
-    return x.before if x.n == 0 else torchs(_with(x, x.before))
-
-
-def before_step_from_start(x: Followed, c: float) -> Array:
-    """The parameters before the step are averaged, without a first copy."""
-    return from_start(_with(x, x.before), c)
-
-
-def _with(x: Followed, p: Array) -> Followed:
-    return Followed(x.average, x.before, p, x.n, x.decay)
+    """The parameters before the step are averaged; that the first is a copy makes no difference then."""
+    return torchs(replace(x, after=x.before))
 
 
 def from_zero(x: Followed, c: float) -> Array:
@@ -99,9 +90,6 @@ ENTRIES = (
           "averages.ema(decay)", from_zero),
     Entry("average-before-step", "average", "The parameters before the update are averaged, in torch those after it.",
           "average after optax.apply_updates", before_step),
-    Entry("average-before-step-from-start", "average",
-          "The parameters before the update are averaged, and the first is no copy.",
-          "average after optax.apply_updates", before_step_from_start),
     Entry("average-still", "average",
           "The average is never updated.", "keep the state that the average returns", still),
     Entry("average-copied", "average", "The average is the parameter itself.", "averages.ema(decay)", copied),

@@ -15,7 +15,6 @@ A, OLD, NEW = RNG.standard_normal((3, 4, 5))
 D = 0.9
 AVERAGES = {
     "average-before-step": (D, lambda n: OLD if n == 0 else D * A + (1 - D) * OLD),
-    "average-before-step-from-start": (D, lambda n: D * A + (1 - D) * OLD),
     "average-still": (D, lambda n: A),
     "average-copied": (D, lambda n: NEW),
     "average-swapped": (D, lambda n: NEW if n == 0 else (1 - D) * A + D * NEW),
