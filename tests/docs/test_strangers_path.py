@@ -32,7 +32,7 @@ def test_a_stranger_ports_a_script(tmp_path):
     assert (tmp_path / "report" / "reproduce.py").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive  # the site's build runs the same page
 def test_a_stranger_starts(tmp_path):
     line, demo = walked("start.md", tmp_path)
     assert re.search(r"loss \d\.\de-0[5-9]", line)

@@ -68,7 +68,7 @@ def alpha_in_torch(params, following, x, y):
     return float(-slope(zero) / torch.func.grad(slope)(zero))
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_adam_on_the_notebooks_gradients_is_torchs_with_alpha_along_its_own_step():
     """3,200 updates from torch's gradients: before each of them no bit of any parameter differs."""
     batches, before, gradients = [], [], []

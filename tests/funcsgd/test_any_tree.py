@@ -139,7 +139,7 @@ def test_any_tree():
     search(25, 0)
 
 
-@pytest.mark.parametrize("shard", one_in(0, range(100, 108), thorough=4))
+@pytest.mark.parametrize("shard", one_in(0, range(100, 108), thorough=8))
 def test_any_tree_at_length(shard):
     search(250, shard)
 

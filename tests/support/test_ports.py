@@ -10,6 +10,7 @@ import pytest
 from tests.support.ports.common import parameters, to_jax
 from tests.support.ports.families import FAMILIES
 from tests.support.ports.flax_forms import FLAX_FORMS
+from tests.support.sampling import one_in
 
 
 def distance(family, seed=0, blank=0.0, form=None, **options):
@@ -70,9 +71,13 @@ def test_layers_have_torchs_names_and_types(name, precision):
     assert {layer: ours[layer] for layer in known} == {layer: theirs[layer] for layer in known}
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("name", "fault"), [(name, fault) for name in FAMILIES for fault in FAMILIES[name].faults])
-def test_a_fault_is_another_function(name, fault):
+FAULTS = [(name, fault) for name in FAMILIES for fault in FAMILIES[name].faults]
+IMPRECISE = [(name, loss) for name in FAMILIES for loss in FAMILIES[name].imprecise]
+
+
+@pytest.mark.parametrize("case", one_in(0, FAULTS, thorough=4), ids=": ".join)
+def test_a_fault_is_another_function(case):
+    name, fault = case
     assert distance(FAMILIES[name], blank=0.25, **FAMILIES[name].faults[fault]) > 1e-9
 
 
@@ -83,9 +88,9 @@ def test_flax_forms_are_torchs_function(name):
     assert distance(FAMILIES[family], form=form(FAMILIES[family].width)) < 1e-13
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("name", "loss"), [(name, loss) for name in FAMILIES for loss in FAMILIES[name].imprecise])
-def test_an_imprecise_port_is_the_same_function_apart_from_its_casts(name, loss):
+@pytest.mark.parametrize("case", one_in(0, IMPRECISE, thorough=4), ids=": ".join)
+def test_an_imprecise_port_is_the_same_function_apart_from_its_casts(case):
+    name, loss = case
     options = FAMILIES[name].imprecise[loss]
     narrows = options.keys() & {"narrow", "tf32"}
     assert (distance(FAMILIES[name], **options) > 1e-5) if narrows else (distance(FAMILIES[name], **options) < 1e-12)

@@ -95,7 +95,7 @@ def test_transients_too(x64):
         assert plausible(((mean - exact) / error)[:, step - 1])
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1])
 def test_other_keys_with_eight_times_the_seeds(x64, seed):
     mean, error = simulated(seed, BURN_IN + KEPT, BURN_IN, time_average, 8 * N_SEEDS)

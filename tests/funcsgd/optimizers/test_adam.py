@@ -79,7 +79,7 @@ def test_parity_in_other_drives(rule, drive):
 
 
 @every_rule
-@pytest.mark.parametrize("flags", one_in(0, FLAGS, thorough=5), ids=name_of)
+@pytest.mark.parametrize("flags", one_in(0, FLAGS, thorough=10), ids=name_of)
 def test_parity_of_every_flag(rule, flags):
     """With the root that torch has here, in a scan and in one of the other drives; in a scan with the shipped root."""
     ours, theirs = RULES[rule]

@@ -84,7 +84,7 @@ def test_every_double_is_torchs_in_64_bit_mode(x64):
     assert compared(range(100, 106)) > 3
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_every_double_is_torchs_many_times():
     assert compared(range(1000, 1200)) > 120
 

@@ -46,8 +46,7 @@ def test_workers_draw_ahead(seed):
 
 
 @FORK
-@pytest.mark.thorough
-@pytest.mark.parametrize("seed", range(8, 108))
+@pytest.mark.parametrize("seed", one_in(0, range(8, 108), thorough=4))
 def test_more_workers(seed):
     assert_same(random_settings(seed, workers=(1, 2)))
 

@@ -58,7 +58,7 @@ def test_the_port_agrees_with_torch(live):
     assert "held-out accuracy" in shown
 
 
-@pytest.mark.parametrize("fault", [*QUICK, *one_in(0, [name for name in FAULTS if name not in QUICK], thorough=3)])
+@pytest.mark.parametrize("fault", [*QUICK, *one_in(0, [name for name in FAULTS if name not in QUICK], thorough=6)])
 def test_each_fault_is_found_at_its_step_and_phase(fault):
     planted, report = FAULTS[fault], run(fault, live=False).report
     assert not report.ok

@@ -19,7 +19,7 @@ def invoked(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in BROKEN if n not in QUICK], thorough=3)])
+@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in BROKEN if n not in QUICK], thorough=5)])
 def test_the_reports_own_fix_makes_the_port_pass(tmp_path, name):
     broken, file = BROKEN[name], tmp_path / f"{name}.py"
     broken.run().save(tmp_path / "run.trace")

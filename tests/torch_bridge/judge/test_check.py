@@ -146,8 +146,8 @@ def test_a_step_function_is_evaluated_at_every_step_with_a_twin(trace, jitted):
     [
         pytest.param({"factor": 1 + 1e-6}, 0, "loss", marks=pytest.mark.thorough),
         ({"decay": 1.00001e-2}, 0, "weight_decay"),
-        pytest.param({"rate": 0.1000001}, 0, "learning_rate", marks=pytest.mark.thorough),
-        pytest.param({"momentum": 0.9000009}, 1, "momentum_buffer", marks=pytest.mark.thorough),
+        pytest.param({"rate": 0.1000001}, 0, "learning_rate", marks=pytest.mark.exhaustive),
+        pytest.param({"momentum": 0.9000009}, 1, "momentum_buffer", marks=pytest.mark.exhaustive),
         pytest.param({"late": True}, 2, "momentum_buffer", marks=pytest.mark.thorough),
     ],
 )

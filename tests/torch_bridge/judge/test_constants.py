@@ -77,15 +77,15 @@ def check(trace, loss_fn):
     return torch_bridge.check(trace, funcsgd.sgd(1e-3, momentum=0.9), loss_fn=loss_fn, data=(X, Y))
 
 
-LONG = pytest.mark.thorough
+LONG, LONGEST = pytest.mark.thorough, pytest.mark.exhaustive
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({}, id="Python's", marks=LONG),
-        pytest.param({"scale": np.float32(np.sqrt(8))}, id="NumPy scale", marks=LONG),
-        pytest.param({"temperature": np.float32(0.07)}, id="NumPy temperature", marks=LONG),
+        pytest.param({}, id="Python's", marks=LONGEST),
+        pytest.param({"scale": np.float32(np.sqrt(8))}, id="NumPy scale", marks=LONGEST),
+        pytest.param({"temperature": np.float32(0.07)}, id="NumPy temperature", marks=LONGEST),
         pytest.param(
             {"temperature": jnp.float32(0.07), "scale": jnp.sqrt(jnp.float32(WIDTH)), "eps": np.float32(1e-5)},
             id="all of JAX",
@@ -108,7 +108,7 @@ WRONG = [("eps", 1e-3), ("eps", -1e-1), ("temperature", 1e-6), ("temperature", -
     ("name", "error"),
     [
         pytest.param("eps", 1e-6, marks=LONG),
-        *(pytest.param(*x, marks=LONG) for x in WRONG),
+        *(pytest.param(*x, marks=LONGEST) for x in WRONG),
     ],
 )
 def test_a_wrong_constant_is_found_beside_them_and_named(trace, name, error):
@@ -125,7 +125,7 @@ def test_a_wrong_constant_is_found_beside_them_and_named(trace, name, error):
     assert f"the constant {float(value):.7g} is {cause.constants['torch']:.7g} in torch ({line})" in str(report)
 
 
-@LONG
+@LONGEST
 def test_a_wrong_table_is_found_in_spite_of_the_allowance(trace):
     table = positions(np.float64)
     table[3, 2] *= 1 + 1e-4

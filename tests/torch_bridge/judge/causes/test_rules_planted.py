@@ -18,7 +18,7 @@ def run_of(name):
 QUICK = ("clip-without-epsilon",)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in RULES if n not in QUICK], thorough=4)])
+@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in RULES if n not in QUICK], thorough=6)])
 def test_it_is_named(name):
     run = run_of(name)
     report = torch_bridge.check(recorded(run), RULES[name].port(NUMBERS[run]))

@@ -61,7 +61,7 @@ FAULTS = {
 QUICK = ("gradients cubed",)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in FAULTS if n not in QUICK], thorough=3)])
+@pytest.mark.parametrize("name", [*QUICK, *one_in(0, [n for n in FAULTS if n not in QUICK], thorough=5)])
 def test_it_is_located_and_unknown(trace, name):
     tx, loss_fn, phase, where = FAULTS[name]
     report = torch_bridge.check(trace, tx, loss_fn=loss_fn, data=DATA)
