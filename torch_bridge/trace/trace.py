@@ -73,6 +73,13 @@ class Trace:
     name: str = ""
     complete: bool = True
 
+    def __repr__(self) -> str:
+        """Say what was recorded, without a value; ``torch-bridge show`` says more."""
+        optimizer, n_steps = self.static.get("recipe", {}).get("optimizer", ""), self.static.get("n_steps", 0)
+        phases = dict.fromkeys(map(phase_of, self.keys))
+        parts = [self.name, self.static.get("side", ""), optimizer, f"{n_steps} steps of {', '.join(phases)}"]
+        return f"<Trace: {'; '.join(part for part in parts if part)}>"
+
     @property
     def n_steps(self) -> int:
         """Number of recorded steps."""

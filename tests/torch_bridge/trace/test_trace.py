@@ -42,6 +42,10 @@ def test_load_gives_back_what_save_wrote(tmp_path, keep):
     assert [path.name for path in tmp_path.iterdir()] == ["a.trace"]
 
 
+def test_it_prints_in_a_line():
+    assert str(built()) == "<Trace: 5 steps of data, loss, gradient, momentum_buffer, parameter>"
+
+
 def test_twins_travel_with_the_trace(tmp_path):
     builder = TraceBuilder({"twins": {"steps": [0, 2], "layers": ["0"], "reasons": {"1": "a sentence"}}})
     narrow = np.full((2, 3), 0.5, ml_dtypes.bfloat16)
