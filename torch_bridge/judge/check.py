@@ -46,7 +46,8 @@ def check(
     torch's state, and compared with the twins; the update rule is compared in float64 with the recorded recipe,
     wherever its bits are not torch's. *Does it compute it as well?* The float32 (or bfloat16) result of each side is
     compared with its own float64 twin. The distance between two free runs decides nothing; it is in
-    ``report.drives["free"]``.
+    ``report.drives["free"]``. Where it jumps, by far more than at any step before, that step is evaluated in float64
+    too, against torch's own values: the two steps that jump most.
 
     Args:
         trace: the recorded run.

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from torch_bridge.trace.phases import name_of, phase_of
-from torch_bridge.trace.trace import Array, Step
+from torch_bridge.trace.trace import Array, Step, Trace
 
 SPARE = 1e3
 """By what factor float64's own rounding may exceed its estimate: three orders of magnitude to spare."""
@@ -137,8 +137,15 @@ def limits(twin: Step, run: Step) -> dict[str, float]:
     return limits
 
 
-def coarse_limits(narrow: Step, wide: Step, run: Step) -> dict[str, float]:
-    """For each quantity of a step without a twin, the distance of torch's own value that rounding explains."""
+def coarse_limits(narrow: Step, wide: Step, run: Step, errors: Mapping[str, float]) -> dict[str, float]:
+    """For each quantity of a step without a twin, the distance of torch's own value that rounding explains.
+
+    Args:
+        narrow: the port in its own precision.
+        wide: the port in float64.
+        run: torch's values.
+        errors: torch's relative errors at other steps, as far as they are known.
+    """
     gradients = [norm(wide[key]) for key in wide if phase_of(key) == "gradient"]
     whole = float(np.sqrt(np.sum(np.square(gradients))))
     limits = {}
@@ -148,8 +155,21 @@ def coarse_limits(narrow: Step, wide: Step, run: Step) -> dict[str, float]:
             continue
         size = max(norm(value), 1e-2 * whole if phase_of(key) == "gradient" else 0.0)
         rounding = 8 * max(unit_roundoff(np.asarray(x).dtype) for x in (narrow[key], run.get(key, narrow[key]))) * size
-        limits[key] = COARSE * max(norm(np.asarray(narrow[key], np.float64) - value), rounding)
+        own = norm(np.asarray(narrow[key], np.float64) - value)
+        limits[key] = COARSE * max(own, rounding, errors.get(key, 0.0) * norm(value))
     return limits
+
+
+def errors_of_torch(trace: Trace) -> dict[str, float]:
+    """For each quantity, the largest error of torch's value relative to its twin, over the steps with twins."""
+    errors: dict[str, float] = {}
+    for t, twin in trace.twins.items():
+        run = trace.step(t)
+        for key in run.keys() & twin.keys():
+            if (size := norm(twin[key])) and not is_counted(run[key]):
+                error = norm(np.asarray(run[key], np.float64) - twin[key]) / size
+                errors[key] = max(errors.get(key, 0.0), error)
+    return errors
 
 
 def function_finding(

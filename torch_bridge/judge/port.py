@@ -21,6 +21,7 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rule_precision import rule_precisions, worth_measuring
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
+from torch_bridge.judge.sudden import SuddenSteps
 from torch_bridge.judge.twins import TwinJudge
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
@@ -57,6 +58,7 @@ class Port:
     order: Sequence[Array] | None
     progress: Callable[[], None]
     states: dict[int, Carry] = field(default_factory=dict)  # of a step function, before the steps evaluated in float64
+    sudden: Sequence[int] = ()  # the steps without a twin that are evaluated in float64 nevertheless
     rule_steps: Sequence[int] | None = None  # the steps at which its rule can be evaluated; None are all of those
     without_buffers: Sequence[int] = ()  # the steps at which its model state is not torch's
     layers: PortLayers | None = field(init=False)
@@ -121,13 +123,17 @@ class Port:
             weights=self.weights, buffers=self.buffers, opt_state=self.opt_state, step=self.step, state=self.state,
             shadows=shadows, keep=self._keep(),
         )  # fmt: skip
-        steps = self._loss_steps() if self.step is not None else ()
+        steps, sudden = self._loss_steps(), SuddenSteps()
         for t in range(self.trace.n_steps):
-            recorded = self.trace.step(t)
-            if t in steps:
-                self.states[t] = side.state
-            side.step({}, recorded, self.batch(t, indices_of(recorded) if self.order is None else self.order[t]))
+            recorded, before = self.trace.step(t), side.state if self.step is not None else None
+            if t in steps and self.step is not None:
+                self.states[t] = before
+            values = side.step({}, recorded, self.batch(t, self._indices(t, recorded)))
+            sudden.see(t, recorded, values, before)
             self.progress()
+        self.sudden = [t for t in sudden.states if t not in steps]
+        if self.step is not None:
+            self.states |= {t: sudden.states[t] for t in self.sudden}
         replayed = side.trace()
         found.runs["free"] = replayed
         found.drives["free"] = compare(self.trace, replayed)
@@ -229,9 +235,15 @@ class Port:
         found.others += [difference] if difference is not None else []
 
     def _loss_steps(self) -> list[int]:
-        """The steps at which loss and gradient are evaluated; a step function's first one is always among them."""
-        steps = sorted(self.trace.twins) or list(range(min(3, self.trace.n_steps)))
+        """The steps at which loss and gradient are evaluated: those with twins, and those that a free run leaves at.
+
+        A step function's first one is always among them.
+        """
+        steps = sorted({*(self.trace.twins or range(min(3, self.trace.n_steps))), *self.sudden})
         return steps if self.step is None or 0 in steps else [0, *steps]
+
+    def _indices(self, t: int, recorded: Step) -> Any:
+        return indices_of(recorded) if self.order is None else self.order[t]
 
     def batch_at(self, t: int) -> Any:
         """The batch of a step of torch's."""

@@ -15,6 +15,7 @@ from torch_bridge.judge.findings import (
     FunctionFinding,
     PrecisionFinding,
     coarse_limits,
+    errors_of_torch,
     function_finding,
     is_counted,
     norm,
@@ -96,8 +97,9 @@ class TwinJudge:
             if case.step in without_buffers:
                 case.drop("buffer")
         precisions, flips = [], 0
+        errors = errors_of_torch(trace) if any(case.twin is None for case in cases) else {}
         for case in cases:
-            findings, n = self._precisions(case)
+            findings, n = self._precisions(case, errors)
             precisions += findings
             flips += n
         self._momenta = trace.static.get("momenta", {})
@@ -229,8 +231,13 @@ class TwinJudge:
         size = NUDGE if case.twin is not None else 4 * unit_roundoff(np.float32)
         return jumps(evaluate, (case.params, case.batch), at, size)
 
-    def _precisions(self, case: TwinCase) -> tuple[list[PrecisionFinding], int]:
-        """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them."""
+    def _precisions(self, case: TwinCase, errors: Mapping[str, float]) -> tuple[list[PrecisionFinding], int]:
+        """Both sides' rounding errors; fills the limits of a case without a twin, which follow from them.
+
+        Args:
+            case: the step.
+            errors: torch's at the steps with twins.
+        """
         both = self._programs.beside(case.params, case.batch)
         case.wide["as traced"] = both  # its wide side is that program
         if flips := int(both.flips):
@@ -238,7 +245,7 @@ class TwinJudge:
         narrow, wide = (self._named(both, case.reference, side) for side in (0, 1))
         keys = [key for key in _in_order(narrow) if key in case.run and not is_counted(case.run[key])]
         if case.twin is None:
-            case.limits |= coarse_limits(narrow, wide, case.run)
+            case.limits |= coarse_limits(narrow, wide, case.run, errors)
         return [
             precision_finding(case.step, key, case.run[key], (case.twin or wide)[key], narrow[key], wide[key])
             for key in keys

@@ -10,7 +10,7 @@ import numpy as np
 
 from torch_bridge.judge.causes.batch import Batch
 from torch_bridge.judge.causes.outcome import Outcome
-from torch_bridge.judge.findings import coarse_limits, limits
+from torch_bridge.judge.findings import coarse_limits, errors_of_torch, limits
 from torch_bridge.judge.programs import Programs
 from torch_bridge.judge.widening import Reading, Widened
 from torch_bridge.trace.phases import phase_of
@@ -121,7 +121,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
             narrow, wide = ({"loss": np.asarray(loss)} | {f"gradient/{k}": g for k, g in weights.to_torch(g).items()}
                             for loss, g, _ in (both.narrow, both.wide))  # fmt: skip
             wide = {key: value for key, value in wide.items() if key in run}
-            case = replace(case, limits=coarse_limits(narrow, wide, run))
+            case = replace(case, limits=coarse_limits(narrow, wide, run, errors_of_torch(trace)))
         cases.append(case)
     return cases
 
