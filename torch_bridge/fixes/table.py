@@ -134,6 +134,8 @@ _RULE: Mapping[str, tuple[Seek, ...]] = {
     ),
     "eps-as-minimum": (alone(forms.sum_for_maximum),),
     "amsgrad-missing": (flag("amsgrad"),),
+    "bias-correction-extra": (flag("bias_correction"),),
+    "centered-missing": (flag("centered"),),
     "moments-nesterov": (flag("nesterov"),),
     "schedule-per-step": (times_epoch,),
     "schedule-late": (summand(1),),

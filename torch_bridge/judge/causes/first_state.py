@@ -16,6 +16,7 @@ from torch_bridge.replaying.layout import Layout
 from torch_bridge.replaying.replay import Replay
 from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import Array, in_phase
+from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import torch_state, with_torch_state
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FIRST_STATE = Entry(
     "first-state", "moments", "The rule begins with another state than torch's optimizer.",
     "give the rule torch's first state, by its options or check(opt_state=...)", lambda own, torchs: torchs,
-    "the rule begins with another state than torch's optimizer: {words}",
+    "the rule begins with another state than torch's optimizer: {words}", number="initial_accumulator_value",
 )  # fmt: skip
 """``repair(own, torchs)`` is the state that the first step begins with."""
 ENTRIES = (FIRST_STATE,)
@@ -55,8 +56,18 @@ def first_state(port: "Port") -> list[Cause]:
             after = [same[f.phase, f.name] for f in mended]
             share = max(f.distance / f.limit if f.limit else 0.0 for f in after)
             before = max(f.distance for f in mended)
-            return [Cause("first-state", FIRST_STATE.family, sentence, fix, {}, (0,), before, share, len(mended))]
+            return [
+                Cause(
+                    "first-state", FIRST_STATE.family, sentence, fix, _options(port), (0,), before, share, len(mended)
+                )
+            ]  # fmt: skip
     return []
+
+
+def _options(port: "Port") -> dict[str, float]:
+    """Torch's number for the option that its first state comes of, as Adagrad has one."""
+    value = recorded_recipe(port.trace.static).groups[0].options.get(FIRST_STATE.number)
+    return {} if value is None else {"torch": float(value)}
 
 
 def _with_zeros(opt_state: optax.OptState, params: Any, layout: Layout) -> optax.OptState:
