@@ -5,11 +5,14 @@ product has no other use and nothing rearranged it before. `rounded` stops that 
 `hidden` and `written` protect it where torch has one rounding.
 """
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 
+from funcsgd.arithmetic.float64_words import doubles
 from funcsgd.arithmetic.mode import is_exact
 
 # XLA unrolls a last axis up to SHORT, and since jaxlib 0.12 vectorises over the axis before it. Products and sums are
@@ -54,7 +57,10 @@ def rounded(x: jax.Array) -> jax.Array:
 
 @rounded.defjvp
 def _rounded_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return rounded(primals[0]), tangents[0]
+    (x,) = primals
+    # The rule is traced where a program is differentiated, which may be outside of the mode that x was made in.
+    with doubles() if x.dtype in (np.float64, np.complex128) else contextlib.nullcontext():
+        return rounded(x), tangents[0]
 
 
 def hidden(y: jax.Array, beside: jax.Array, constant: bool) -> jax.Array:

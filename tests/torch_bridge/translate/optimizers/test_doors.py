@@ -167,8 +167,9 @@ def test_plain_optax(name):
     options, right = door.port or ({}, None)
     trace = run_of(door, **options)
     if right is not None:
-        report = torch_bridge.check(trace, right)
-        assert report.verdict == "same function", report
+        # The rectification of optax.radam is a difference of float32 numbers, which leaves two or three digits.
+        report = torch_bridge.check(trace, right, allow_imprecise=name == "radam")
+        assert report.ok, report
     assert torch_bridge.check(trace, door.wrong).verdict == "different"
 
 
