@@ -162,6 +162,7 @@ NETS = {
     "perceptron, unbiased": (lambda: Perceptron(norm=Outside(True, False)), _vectors, _classes, F.cross_entropy),
     "perceptron, rms": (lambda: Perceptron(norm=RMS(6)), _vectors, _classes, F.cross_entropy),
     "perceptron, no residual": (lambda: Perceptron(residual=False), _vectors, _classes, F.cross_entropy),
+    "perceptron, temperature": (Perceptron, _vectors, _classes, lambda z, y: F.cross_entropy(z / 0.25, y)),
     "perceptron, probabilities": (Perceptron, _vectors, _classes, lambda z, y: F.cross_entropy(z.softmax(1), y)),
     "perceptron, expected": (
         Perceptron, _vectors, _classes, lambda z, y: (z.softmax(1) * torch.arange(3)).sum(1).mean() + 0 * y.sum()),

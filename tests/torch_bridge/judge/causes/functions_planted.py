@@ -264,7 +264,6 @@ ON_PERCEPTRON = {
     "residual-missing": {"residual": residual_of_nothing},
     "sign-of-a-sum": {"join": operator.sub},
     "class-weights-extra": {"loss": partial(weighted, mean=True)},
-    "factor-missing": {"last": lambda p, n, x: dense(p, n, x) / 4},
 }  # fmt: skip
 """Of the network with a gelu, a LayerNorm and a residual."""
 
@@ -299,6 +298,7 @@ PLANTED = {
     "activation-extra": Planted("perceptron, none", perceptron(act=jax.nn.relu)),
     **{f"{name}-missing": Planted(f"perceptron, {name}", perceptron(act=lambda x: x))
        for name in ("relu", "silu", "tanh", "sigmoid", "leaky-relu", "gelu-tanh", "softplus", "elu")},
+    "factor-missing": Planted("perceptron, temperature", perceptron()),
     "leaky-slope": Planted("perceptron, leaky-relu 0.25", perceptron(act=lambda x: jax.nn.leaky_relu(x, 0.125))),
     "elu-alpha": Planted("perceptron, elu 0.5", perceptron(act=jax.nn.elu)),
     "epsilon-inside-root": Planted("perceptron, root", perceptron(norm=partial(layer_norm, eps=1e-2))),
