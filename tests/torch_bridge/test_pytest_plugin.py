@@ -128,7 +128,7 @@ def plain_terminal(monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
-@pytest.fixture(params=[0, pytest.param(2, marks=pytest.mark.thorough)], ids=["alone", "xdist"])
+@pytest.fixture(params=[0, pytest.param(2, marks=pytest.mark.exhaustive)], ids=["alone", "xdist"])
 def inner(request, pytester, traces):
     return Inner(pytester, traces, request.param)
 

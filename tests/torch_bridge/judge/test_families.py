@@ -39,22 +39,21 @@ def test_clean_ports_are_not_accused(name):
 
 @pytest.mark.parametrize("seeds", one_in(0, [range(0, 250, 12), range(250)], thorough=2), ids=["some", "all"])
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(("precision", "batch_size"), [("float32", 8), ("autocast", 24)])
-def test_three_thousand_clean_ports_are_not_accused(name, precision, batch_size, seeds):
+@pytest.mark.parametrize("precision", ["float32", pytest.param("autocast", marks=pytest.mark.exhaustive)])
+def test_three_thousand_clean_ports_are_not_accused(name, precision, seeds):
     """250 seeds, a learning rate for each: 12 x 250 runs of two steps; one batch size, since each is compiled."""
+    batch_size = {"float32": 8, "autocast": 24}[precision]
     for seed in seeds:
         clean(name, seed, precision, steps=2, batch_size=batch_size, learning_rate=0.002 * 1.02**seed)  # up to 0.28
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", ["perceptron", "language model"])
+@pytest.mark.parametrize("name", one_in(0, ["perceptron", "language model"], thorough=2))
 def test_models_in_bfloat16_are_not_accused(name):
     for seed in range(10):
         clean(name, seed, "bfloat16")
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", FLAX_FORMS)
+@pytest.mark.parametrize("name", one_in(0, FLAX_FORMS, thorough=3))
 def test_flax_ports_are_not_accused_and_their_faults_are_found(name):
     family, make = FLAX_FORMS[name]
     trace, data = recorded(FAMILIES[family], 0)
@@ -68,7 +67,7 @@ def test_flax_ports_are_not_accused_and_their_faults_are_found(name):
     assert (report.verdict, report.difference.step, report.difference.phase) == ("different", 0, "loss")
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_many_decisions_that_fall_differently_are_no_imprecision():
     """Wide convolutions: in some steps a relu falls differently in float32 and in float64."""
     reports = [clean("convolutions", seed, batch_size=64, width=32) for seed in range(4)]
@@ -82,9 +81,12 @@ CONSTANTS = {
 }
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("name", "option"), [(name, option) for name in CONSTANTS for option in CONSTANTS[name]])
-def test_a_constant_off_by_a_millionth_is_found(name, option):
+OFF = [(name, option) for name in CONSTANTS for option in CONSTANTS[name]]
+
+
+@pytest.mark.parametrize("case", one_in(0, OFF, thorough=5), ids=": ".join)
+def test_a_constant_off_by_a_millionth_is_found(case):
+    name, option = case
     trace, data = recorded(FAMILIES[name], 0)
     report = diagnosed(trace, data, PORTS[name](**{option: 1e-6 if option == "smoothing" else 1 + 1e-6}))
     assert (report.verdict, report.difference.step) == ("different", 0), report
@@ -107,9 +109,9 @@ def test_lost_precision_is_found(fault):
     assert report.line
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("name", "fault"), IMPRECISE)
-def test_every_lost_precision_is_found(name, fault):
+@pytest.mark.parametrize("case", one_in(0, IMPRECISE, thorough=4), ids=": ".join)
+def test_every_lost_precision_is_found(case):
+    name, fault = case
     report = imprecise(name, fault)
     assert report.imprecision.factor > 100, report
     narrow = FAMILIES[name].imprecise[fault].get("narrow")
@@ -134,7 +136,7 @@ def test_a_one_pass_variance_far_from_zero_is_found():
     assert report.line
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_a_one_pass_variance_that_fails_in_float64_as_well_is_not_passed():
     trace, data = recorded(FAMILIES["convolutions"], 0, offset=30.0)
     assert not diagnosed(trace, data, PORTS["convolutions"](one_pass=True)).ok

@@ -80,7 +80,7 @@ def test_the_verdict_names_the_layer_and_what_agrees_beside_it():
     assert nnx.Linear.__call__ is call
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_the_verdict_on_a_recurrent_net():
     report = checked("recurrent", "order of the gates")
     assert (report.difference.phase, report.difference.name) == ("forward", "lstm"), report

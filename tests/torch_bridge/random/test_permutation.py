@@ -64,7 +64,7 @@ def test_inside_out(n):
         np.testing.assert_array_equal(actual, inside_out_by_hand(words))
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("n", [WIDE_LENGTH - 1, WIDE_LENGTH])
 def test_both_sides_of_the_threshold(n):
     generator = Generator(42)

@@ -375,7 +375,7 @@ def test_random_histories(x64):
     assert found.count(True) >= 6
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_five_hundred_random_histories(x64):
     found = [follow(seed) for seed in range(500)]
     assert found.count(True) >= 250

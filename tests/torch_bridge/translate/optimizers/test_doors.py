@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import torch_bridge
+from tests.support.sampling import one_in
 from torch_bridge.trace.keep import Keep
 
 
@@ -113,10 +114,8 @@ every_door = pytest.mark.parametrize("name", DOORS)
 
 
 def by_default(*names):
-    """Every door, those that are not named in the thorough run alone."""
-    return pytest.mark.parametrize(
-        "name", [pytest.param(x, marks=() if x in names else pytest.mark.thorough) for x in DOORS]
-    )
+    """Every door; half of those that are not named in the thorough run, half in the exhaustive one."""
+    return pytest.mark.parametrize("name", [*names, *one_in(0, [x for x in DOORS if x not in names], thorough=2)])
 
 
 def setting(door, **options):
