@@ -13,7 +13,7 @@ from torch_bridge.checkpoint.continuation import Continued, continued
 from torch_bridge.checkpoint.formats import read
 from torch_bridge.checkpoint.handback import handed_back
 from torch_bridge.checkpoint.names import bare_names, check_shapes, group_names, parameter_names
-from torch_bridge.checkpoint.parts import entry_at, found_parts, one_of, with_entry
+from torch_bridge.checkpoint.parts import entries_of, entry_at, found_parts, one_of, with_entry
 from torch_bridge.translate.build import build_rule
 from torch_bridge.translate.optimizers import Adapter
 from torch_bridge.translate.read import read_root
@@ -54,10 +54,11 @@ class Checkpoint:
     @property
     def ignored(self) -> list[str]:
         """The keys of the file that belong to no part."""
-        if not isinstance(self.content, dict) or "" in self.keys.values():
+        entries = entries_of(self.content)
+        if "" in self.keys.values():
             return []
-        used = {key if key in self.content else key.partition("/")[0] for key in self.keys.values()}
-        return [str(key) for key in self.content if key not in used]
+        used = {key if key in entries else key.partition("/")[0] for key in self.keys.values()}
+        return [str(key) for key in entries if key not in used]
 
     @cached_property
     def model(self) -> dict[str, Any]:
@@ -217,8 +218,8 @@ def load(
         path: a ``.pt`` file (read with ``weights_only=True``, never otherwise; needs torch), a ``.safetensors`` file,
             or an orbax folder.
         keys: part -> key, for what is not found by its form: ``{"model": "generator", "optimizer": "opt_g"}``, with
-            slashes into nested dicts; None leaves a part out. Parts are those of `Checkpoint.keys`. The average of a
-            script's own, a dict of tensors alone, is only found so.
+            slashes into nested dicts, and numbers into lists, ``"optimizer_states/1"``; None leaves a part out. Parts
+            are those of `Checkpoint.keys`. The average of a script's own, a dict of tensors alone, is only found so.
         names: the optimizer's parameters by name, in the order in which the script gave them, or a list for each
             group; needed where the file does not show them, see `torch_bridge.checkpoint.names.group_names`.
 

@@ -48,8 +48,7 @@ def found_parts(content: Any, keys: Mapping[str, str | None] | None = None) -> d
             continue
         if part not in ("epoch", "step") and _is(part, content):
             return {**places, part: ""}
-        entries = content.items() if isinstance(content, dict) else ()
-        fits = [key for key, value in entries if isinstance(key, str) and key and _is(part, value)]
+        fits = [key for key, value in entries_of(content).items() if isinstance(key, str) and key and _is(part, value)]
         usual = [key for key in _USUAL.get(part, ()) if key in fits]
         if part in ("epoch", "step"):
             fits = usual
@@ -63,6 +62,13 @@ def found_parts(content: Any, keys: Mapping[str, str | None] | None = None) -> d
     return places
 
 
+def entries_of(content: Any) -> dict[Any, Any]:
+    """Return the entries of a dict by key, of a list or a tuple by number as text, and of anything else none."""
+    if isinstance(content, list | tuple):
+        return {str(number): value for number, value in enumerate(content)}
+    return content if isinstance(content, dict) else {}
+
+
 def entry_at(content: Any, key: str) -> Any:
     """Return the entry under a key or a path of keys.
 
@@ -71,10 +77,11 @@ def entry_at(content: Any, key: str) -> Any:
     """
     node = content
     for part in [key] if isinstance(content, dict) and key in content else [each for each in key.split("/") if each]:
-        if not isinstance(node, dict) or part not in node:
-            there = ", ".join(map(str, list(node)[:20])) if isinstance(node, dict) else f"a {type(node).__name__}"
+        entries = entries_of(node)
+        if part not in entries:
+            there = ", ".join(map(str, list(entries)[:20])) or f"a {type(node).__name__}"
             raise ValueError(f"the file has no entry {key!r}; there are {there}")
-        node = node[part]
+        node = entries[part]
     return node
 
 
@@ -82,8 +89,10 @@ def with_entry(content: Any, key: str, value: Any) -> Any:
     """Return the content with another entry under a key or a path of keys."""
     if not key:
         return value
-    first, _, rest = (key, "", "") if key in content else key.partition("/")
-    return {**content, first: with_entry(content[first], rest, value)}
+    entries = entries_of(content)
+    first, _, rest = (key, "", "") if key in entries else key.partition("/")
+    entries = {**entries, first: with_entry(entries[first], rest, value)}
+    return entries if isinstance(content, dict) else type(content)(entries.values())
 
 
 def one_of(entry: Any) -> Any:

@@ -367,6 +367,27 @@ def test_a_part_in_a_nested_dict(path):
     np.testing.assert_array_equal(back.content["state"]["agent"]["net"]["0.bias"], params["0.bias"] + 1)
 
 
+def test_parts_in_a_tuple_and_in_a_list(path):
+    script, other = Script("adamw").run(2), Script("sgd").run(2)
+    found = checkpoint.load(saved((script.model.state_dict(), script.optimizer.state_dict(), 7), path))
+    assert dict(found.keys) == {"model": "0", "optimizer": "1"}
+    assert found.ignored == ["2"]
+    params, state = found.to_jax(found.rule())
+    back = found.from_jax(params, state)
+    assert (type(back.content), back.content[2]) == (tuple, 7)
+    np.testing.assert_array_equal(back.part("model")["0.weight"], found.model["0.weight"])
+    states = [each.optimizer.state_dict() for each in (script, other)]
+    two = {"state_dict": script.model.state_dict(), "optimizer_states": states}
+    for number, kind in enumerate(("AdamW", "SGD")):
+        found = checkpoint.load(saved(two, path), keys={"optimizer": f"optimizer_states/{number}"})
+        assert found.adapter.name == kind
+        assert found.from_jax(*found.to_jax(found.rule())).content["optimizer_states"][1 - number].keys() == {
+            "state", "param_groups"
+        }  # fmt: skip
+    with pytest.raises(ValueError, match=r"no entry 'optimizer_states/2'; there are 0, 1"):
+        checkpoint.load(path, keys={"optimizer": "optimizer_states/2"})
+
+
 def test_accumulated_gradients(path):
     """The script steps once for two backward passes; a scheduler steps with it."""
     script = Script()
