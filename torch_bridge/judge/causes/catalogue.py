@@ -23,6 +23,7 @@ from torch_bridge.judge.causes import (
     narrow_rule,
     normalisation,
     order,
+    other_number,
     outcome,
     pooling,
     schedule,
@@ -37,7 +38,7 @@ REWRITES = (softmax, attention, normalisation, convolution, pooling, axes, crite
 
 FAMILIES = (
     *(order, batch, function, *REWRITES, outcome, statistics),
-    *(clip, decay, momentum, moments, squares, first_state, schedule, average, narrow_rule, environment),
+    *(clip, decay, momentum, moments, squares, other_number, first_state, schedule, average, narrow_rule, environment),
 )
 """The modules of entries, in the causal order of a training step."""
 

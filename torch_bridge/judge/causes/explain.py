@@ -18,6 +18,7 @@ from torch_bridge.judge.causes.location import place_of
 from torch_bridge.judge.causes.loss_cases import LossCase, loss_cases
 from torch_bridge.judge.causes.loss_question import LossQuestion
 from torch_bridge.judge.causes.narrow_rule import narrow_rule
+from torch_bridge.judge.causes.other_number import other_number
 from torch_bridge.judge.causes.rewrite_search import search_of
 from torch_bridge.judge.causes.rewrites import causes_of
 from torch_bridge.judge.causes.rule_cases import rule_cases, steps_to_explain
@@ -281,6 +282,8 @@ def _of_rule(report: "Report", port: "Port") -> list[Explanation]:
     found = [Explanation(tuple(first_state(port)))] if 0 in bad and port.tx is not None else []
     first, steps = min(bad), sorted(case.step for case in cases)
     cases.sort(key=lambda case: (case.step < first, case.step))  # what differs rejects a repair soonest
+    if not all(case.is_by_rule for case in cases):  # of an optimizer whose rule is not written down in pieces
+        return [*found, Explanation(tuple(other_number(cases, max(bad.values()))))]
     rule, average = RuleQuestion(cases), average_question(port.trace, cases)
     for question in (rule, average):
         if question is not None and not question.agreement(()).same:

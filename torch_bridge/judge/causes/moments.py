@@ -182,7 +182,7 @@ ENTRIES = (
           correction_early),
     Entry("eps-in-root", "moments",
           "Epsilon is added inside the square root.",
-          "sqrt(v) + {torch}: eps, not eps_root, of optax.adam; eps_in_sqrt=False of optax.rmsprop",
+          "sqrt(v) + {torch} (in optax eps, not eps_root; eps_in_sqrt=False)",
           eps_in_root, number="eps"),
     Entry("eps-before-correction", "moments",
           "Epsilon is added before the bias correction of the root, as in the paper.",

@@ -67,7 +67,7 @@ class RuleCase:
             gradients = rule.clip(tree)
             return {name: rule.step(replace(x, g=gradients[name])) for name, x in leaves.items()}
 
-    @property
+    @functools.cached_property
     def is_by_rule(self) -> bool:
         """True if `TORCHS` makes of torch's inputs what the recorded optimizer's own rule makes of them."""
         try:
@@ -125,6 +125,17 @@ class RuleCase:
                 ideal = replace(ideal, columns=dict, at=None)
             yield rule_finding(self.step, phase, name, ideal, value, scale)
 
+    def moved(self, changes: Mapping[str, float]) -> Iterator[RuleFinding]:
+        """Compare the port's quantities with those of torch's rule with other numbers, in causal order.
+
+        Args:
+            changes: torch's name of a number -> its change, relative to the number's unit.
+        """
+        for phase, name in self.keys:
+            ideal = self.reference.ideals[phase][name]
+            ideal = _moved(ideal, changes) if changes else ideal
+            yield rule_finding(self.step, phase, name, ideal, self.port[phase][name], self.scale(phase, name, ideal))
+
     def correction(self, rule: Rule, moved_rule: Callable[[float], Rule]) -> float:
         """Return by what share the constants of a rule are off, measured where they show most."""
         most, share = 0.0, 0.0
@@ -137,6 +148,21 @@ class RuleCase:
                 fit.with_free(CONSTANT)
                 most, share = column / size, fit.changes.get(CONSTANT, 0.0)
         return share
+
+
+def _moved(ideal: Ideal, changes: Mapping[str, float]) -> Ideal:
+    """A quantity of torch's rule with other numbers, and its dependence on all of them there."""
+    of = ideal.at
+    if of is None:
+        return ideal
+
+    def at(more: Mapping[str, float]) -> Array:
+        return of({**changes, **{label: changes.get(label, 0.0) + change for label, change in more.items()}})
+
+    def columns() -> dict[str, Array]:
+        return {label: (at({label: _STEP}) - at({label: -_STEP})) / (2 * _STEP) for label in ideal.columns()}
+
+    return Ideal(at({}), columns, at, ideal.size)
 
 
 def _changed(x: Leaf, changes: Mapping[str, float]) -> Leaf:
@@ -192,7 +218,7 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         keep=Keep("digest", norms=False),
     )  # fmt: skip
     judge = RuleJudge(trace, port.tx, weights)
-    cases: list[RuleCase] = []  # of an optimizer with another rule than is written down here, none
+    cases: list[RuleCase] = []
     for t in range(max(steps, default=-1) + 1):
         recorded, opt_state = trace.step(t), side.state[1]
         side.step({}, recorded)
@@ -201,15 +227,13 @@ def rule_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         reference = judge.reference(t, opt_state)
         tree = tree_of(trace, t, in_phase(recorded, "gradient"), reference)
         ways = [RuleCase(t, tree, named, reference) for named in judge.evaluated(t, opt_state, recorded.get("metric"))]
-        if not ways[0].is_by_rule:
-            return []
         cases.append(max(ways, key=agreeing))
     return cases
 
 
 def agreeing(case: RuleCase) -> int:
     """The number of quantities that agree with torch's rule as it is."""
-    return sum(finding.same for finding in case.findings(TORCHS))
+    return sum(finding.same for finding in (case.findings(TORCHS) if case.is_by_rule else case.moved({})))
 
 
 def steps_to_explain(trace: Trace, bad: Sequence[int], most: int = 8) -> list[int]:

@@ -41,7 +41,7 @@ def rate_decay(rule: Rule, c: float) -> Rule:
 
 ENTRIES = (
     Entry("alpha-value", "moments", "The decay of the average of squares is another number.",
-          "decay={torch} of optax.rmsprop, whose default is 0.9", alpha,
+          "decay={torch}; optax's default is 0.9", alpha,
           "alpha is {constant}, torch has {torch}", start=0.9, number="alpha"),
     Entry("bias-correction-extra", "moments",
           "The average of squares has a bias correction, which torch does not have.", "bias_correction=False",

@@ -38,8 +38,6 @@ def step_cases(port: "Port", steps: Sequence[int]) -> list[RuleCase]:
         ]
         if not ways:  # it reports no gradients, and torch has no twin of this step
             continue
-        if not ways[0].is_by_rule:  # of an optimizer with another rule than is written down
-            return []
         cases.append(max(ways, key=agreeing))
     return cases
 
