@@ -22,6 +22,7 @@ def checked():
     return port, torch_bridge.check(trace, **port.arguments()), trace
 
 
+@pytest.mark.thorough
 def test_a_wrong_expectation_is_a_miss(checked):
     port, report, trace = checked
     (place,) = port.places

@@ -57,6 +57,7 @@ class Perceptron(nnx.Module):
         return self.last(nnx.hard_tanh(self.first(x)))
 
 
+@pytest.mark.thorough
 def test_the_verdict_names_the_layer_and_what_agrees_beside_it():
     trace, call = recorded(epochs=1), nnx.Linear.__call__
     graph, params = nnx.split(Perceptron(nnx.Rngs(0)))

