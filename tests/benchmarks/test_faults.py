@@ -43,6 +43,7 @@ def test_a_wrong_expectation_is_a_miss(checked):
     assert not judged(dataclasses.replace(port, causes=()), report, trace).named  # of one outside the catalogue
 
 
+@pytest.mark.thorough
 def test_what_is_accused_or_not_seen_is_counted(checked):
     port, report, trace = checked
     clean = dataclasses.replace(port, faults=(), causes=(), places=())

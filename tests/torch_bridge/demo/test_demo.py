@@ -42,7 +42,7 @@ def test_the_golden_trace_can_be_restored(shipped):
     assert restored.n_steps == recipe.N_STEPS
 
 
-@pytest.mark.parametrize("live", one_in(2, [True, False]))
+@pytest.mark.parametrize("live", one_in(0, [True, False]))
 def test_the_port_agrees_with_torch(live):
     result = run(live=live)
     assert result.ok

@@ -4,13 +4,12 @@ import optax
 import pytest
 
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.torch_bridge.judge import layer_ports_linen
 from tests.torch_bridge.judge.layer_faults import FOUND, begins, port
 
 
-@pytest.mark.parametrize(
-    "name", ["recurrent", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("convolutions", "transformer"))]
-)
+@pytest.mark.parametrize("name", one_in(0, ["recurrent", "convolutions", "transformer"]))
 def test_each_fault_begins_in_its_layer_and_none_in_a_correct_port(name):
     functions, found = port(layer_ports_linen, name).compared()
     assert all(finding.same for finding in functions)

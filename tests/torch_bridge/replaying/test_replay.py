@@ -113,6 +113,7 @@ def test_gradients_of_none_are_skipped_as_in_torch():
     assert compared(recorder.trace(), SGD, "update").identical
 
 
+@pytest.mark.thorough
 def test_parameter_groups_are_replayed():
     torch.manual_seed(0)
     model = make()[0]

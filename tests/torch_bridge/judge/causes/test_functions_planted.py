@@ -78,6 +78,7 @@ def checked(planted):
     )
 
 
+@pytest.mark.thorough
 def test_a_report_names_the_line_and_the_place():
     report = checked(PLANTED["weight-transposed"])
     (cause,) = report.causes

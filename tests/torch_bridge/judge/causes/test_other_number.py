@@ -67,7 +67,7 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(3, RIGHT))
+@pytest.mark.parametrize("name", one_in(0, RIGHT))
 def test_a_right_port_is_not_accused(name):
     kind, port = RIGHT[name]
     report = torch_bridge.check(recorded(kind), port())

@@ -143,7 +143,7 @@ def run_of(door, *, keep=None, scheduled=False, **options):
     return recorder.trace()
 
 
-@every_door
+@pytest.mark.parametrize("name", one_in(2, DOORS))
 def test_a_scheduled_run_is_recorded_restored_explained_and_replayed(name):
     door = DOORS[name]
     full, digested = (run_of(door, keep=keep, scheduled=True, **door.flags) for keep in (None, Keep("digest", every=9)))
