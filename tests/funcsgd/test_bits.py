@@ -24,7 +24,7 @@ LONG += [scenario for scenario in long_list() if scenario.drive not in SHARDED a
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["marked", "exact"])
-@pytest.mark.parametrize("scenario", [*QUICK, *one_in(0, LONG, thorough=4)], ids=str)
+@pytest.mark.parametrize("scenario", [*QUICK, *one_in(0, LONG, thorough=8)], ids=str)
 def test_every_kind_of_program(scenario, exact):
     found = differences(scenario, torch_result(scenario), exact)
     assert [x for x in found if exact or not is_known_gap(x.shape)] == []

@@ -154,7 +154,7 @@ def in_a_process(script):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-@pytest.mark.parametrize("fault", one_in(0, ONE_OF_EACH_PHASE, thorough=6))
+@pytest.mark.parametrize("fault", one_in(0, ONE_OF_EACH_PHASE, thorough=12))
 def test_a_fault_of_each_phase_of_the_demo(fault, tmp_path, capsys):
     report = run(fault, live=False).report
     script, _ = report.reproduce(tmp_path / "shown.py", port=f"tests.support.demo_ports:{fault.replace('-', '_')}")

@@ -271,8 +271,7 @@ def test_what_cannot_be_recorded(arguments, status, sentence):
     assert re.search(f"torch-bridge: {sentence}", result.stderr)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", ["mlp", "fails", "no_step", "warned"])
+@pytest.mark.parametrize("name", one_in(0, ["mlp", "fails", "no_step", "warned"], thorough=2))
 def test_the_same_in_a_process_of_its_own(name, tmp_path):
     script = [str(SCRIPTS / f"{name}.py"), *(["--workers", "2"] if name == "mlp" else ["3"])]
     command = [sys.executable, "-c", "from torch_bridge.cli import main; main()", "record", "-o", str(tmp_path / "a")]

@@ -31,7 +31,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", one_in(0, LOSSES, thorough=8))
+@pytest.mark.parametrize("name", one_in(0, LOSSES, thorough=16))
 def test_it_is_named(trace, name):
     report = torch_bridge.check(trace, SGD, loss_fn=LOSSES[name], data=DATA)
     assert [cause.name for cause in report.causes] == [name], (report.tried, str(report))
