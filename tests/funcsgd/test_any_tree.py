@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import funcsgd
-from tests.support.sampling import one_in
 from tests.support.torch_runs import differing_bits, subnormals_flushed, torch_run
 
 SHAPES = ((), (1,), (7,), (33,), (3, 5), (0,))
@@ -139,7 +138,8 @@ def test_any_tree():
     search(25, 0)
 
 
-@pytest.mark.parametrize("shard", one_in(0, range(100, 108), thorough=8))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shard", range(100, 108))
 def test_any_tree_at_length(shard):
     search(250, shard)
 

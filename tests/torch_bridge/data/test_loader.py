@@ -32,8 +32,7 @@ def test_random_settings(hundred):
         assert_same(random_settings(seed))
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("thousand", range(5))
+@pytest.mark.parametrize("thousand", one_in(0, range(5), thorough=5))
 def test_thousands_of_settings(thousand):
     for seed in range(1000 * thousand, 1000 * thousand + 1000):
         assert_same(random_settings(seed + 1000))

@@ -89,7 +89,7 @@ LONG, LONGEST = pytest.mark.thorough, pytest.mark.exhaustive
         pytest.param(
             {"temperature": jnp.float32(0.07), "scale": jnp.sqrt(jnp.float32(WIDTH)), "eps": np.float32(1e-5)},
             id="all of JAX",
-            marks=LONG,
+            marks=LONGEST,
         ),
         pytest.param({"table": jnp.asarray(positions(np.float32))}, id="a table computed in float32", marks=LONG),
     ],

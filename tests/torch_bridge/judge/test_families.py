@@ -38,7 +38,7 @@ def test_clean_ports_are_not_accused(name):
 
 
 @pytest.mark.parametrize("seeds", one_in(0, [range(0, 250, 12), range(250)], thorough=2), ids=["some", "all"])
-@pytest.mark.parametrize("name", one_in(0, FAMILIES, thorough=2))
+@pytest.mark.parametrize("name", one_in(0, FAMILIES, thorough=6))
 @pytest.mark.parametrize("precision", ["float32", pytest.param("autocast", marks=pytest.mark.exhaustive)])
 def test_three_thousand_clean_ports_are_not_accused(name, precision, seeds):
     """250 seeds, a learning rate for each: 12 x 250 runs of two steps; one batch size, since each is compiled."""
@@ -84,7 +84,7 @@ CONSTANTS = {
 OFF = [(name, option) for name in CONSTANTS for option in CONSTANTS[name]]
 
 
-@pytest.mark.parametrize("case", one_in(0, OFF, thorough=5), ids=": ".join)
+@pytest.mark.parametrize("case", one_in(0, OFF, thorough=11), ids=": ".join)
 def test_a_constant_off_by_a_millionth_is_found(case):
     name, option = case
     trace, data = recorded(FAMILIES[name], 0)
@@ -109,7 +109,7 @@ def test_lost_precision_is_found(fault):
     assert report.line
 
 
-@pytest.mark.parametrize("case", one_in(0, IMPRECISE, thorough=4), ids=": ".join)
+@pytest.mark.parametrize("case", one_in(0, IMPRECISE, thorough=8), ids=": ".join)
 def test_every_lost_precision_is_found(case):
     name, fault = case
     report = imprecise(name, fault)

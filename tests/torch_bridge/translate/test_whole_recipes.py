@@ -50,7 +50,7 @@ def test_a_recipe_that_moved_ends_as_the_one_that_stayed(drawn):
     assert_moved_as_stayed(drawn)
 
 
-@pytest.mark.parametrize("part", one_in(0, range(8), thorough=4))
+@pytest.mark.parametrize("part", one_in(0, range(8), thorough=8))
 def test_two_thousand_recipes(part):
     @given(recipes())
     @settings(max_examples=250, database=None, derandomize=False, **EXAMPLES)

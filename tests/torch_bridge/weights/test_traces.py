@@ -14,6 +14,7 @@ from torch import nn
 
 import funcsgd
 import torch_bridge
+from tests.support.sampling import one_in
 from tests.support.small_run import recorded
 
 
@@ -89,8 +90,7 @@ def test_a_rule_is_replayed_on_projections_that_are_split(run):
     assert torch_bridge.compare(trace, replayed).identical
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("factor", [1.0, 1.01])
+@pytest.mark.parametrize("factor", one_in(0, [1.0, 1.01], thorough=2))
 def test_a_port_whose_projections_are_split_is_checked(run, factor):
     trace, data = run
     params = nnx.state(Port(nnx.Rngs(0)), nnx.Param)
