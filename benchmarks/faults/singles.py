@@ -97,7 +97,7 @@ def of_rule(recipe: Recipe, name: str, planted: Planted, known: bool = True) -> 
     if set(planted.replaces(n)) <= {"clip", "decay"}:
         step, leaves = first_shown(recipe, planted)
     elif not known:
-        leaves &= with_gradient(recipe) & first_moved(recipe, planted)
+        leaves &= first_moved(recipe, planted)
     elif name in DECAY:  # of zeros, as a norm's bias is at first, decay is nothing
         before = recipe.trace.before(step)
         leaves = frozenset(leaf for leaf in leaves if np.any(before[f"parameter/{leaf}"]))
