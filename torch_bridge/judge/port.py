@@ -21,7 +21,7 @@ from torch_bridge.judge.report import first_imprecision, precisions_of
 from torch_bridge.judge.rule_precision import rule_precisions, worth_measuring
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.judge.step_function import StepRuleJudge, StepStates
-from torch_bridge.judge.sudden import SuddenSteps
+from torch_bridge.judge.sudden import SAMPLE, SuddenSteps
 from torch_bridge.judge.twins import TwinJudge
 from torch_bridge.replaying.batches import indices_of
 from torch_bridge.replaying.envelope import distance
@@ -37,9 +37,6 @@ from torch_bridge.weights import Weights, same_weights
 
 LARGE = 2**28
 """Bytes of a trace from which on the port's own traces hold digests."""
-
-SAMPLE = 2**14
-"""Elements of an array by which its distance is estimated, to choose the steps that are evaluated in float64."""
 
 
 @dataclass

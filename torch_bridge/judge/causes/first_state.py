@@ -13,8 +13,6 @@ from torch_bridge.judge.causes.cause import Cause
 from torch_bridge.judge.causes.entry import Entry
 from torch_bridge.judge.rules import RuleJudge
 from torch_bridge.replaying.layout import Layout
-from torch_bridge.replaying.replay import Replay
-from torch_bridge.trace.keep import Keep
 from torch_bridge.trace.trace import Array, in_phase
 from torch_bridge.translate.recipe_data import recorded_recipe
 from torch_bridge.translate.states import torch_state, with_torch_state
@@ -39,12 +37,9 @@ def first_state(port: "Port") -> list[Cause]:
     """
     assert port.tx is not None
     trace, weights = port.trace, port.torch_weights()
-    state = Replay(
-        trace.initial, port.tx, header=trace.static, drive="update", weights=port.weights, opt_state=port.opt_state,
-        keep=Keep("digest", norms=False),
-    ).state[1]  # fmt: skip
-    judge, metric = RuleJudge(trace, port.tx, weights), trace.step(0).get("metric")
     layout, params = port.layout(), weights.to_jax(in_phase(trace.initial, "parameter"))
+    state = layout.first_state(port.tx, params, trace.initial) if port.opt_state is None else port.opt_state
+    judge, metric = RuleJudge(trace, port.tx, weights), trace.step(0).get("metric")
     own = [f for f in judge.judge(0, state, metric, own_state=True) if not f.same]
     for repaired in (state, _with_zeros(state, params, layout)):  # torch's takes its place, where torch has one
         repaired = FIRST_STATE.repair(state, layout.with_torchs(repaired, params, trace.initial))

@@ -105,7 +105,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
         steps: their numbers.
     """
     weights, trace = port.torch_weights(), port.trace
-    cases = []
+    cases, errors = [], functools.cache(lambda: errors_of_torch(trace))
     for t in steps[:4]:
         params = in_phase(trace.before(t), "parameter")
         args = (port.begins_with(programs, t), port.batch_at(t))
@@ -121,7 +121,7 @@ def loss_cases(port: "Port", programs: Programs, reading: Reading, steps: tuple[
             narrow, wide = ({"loss": np.asarray(loss)} | {f"gradient/{k}": g for k, g in weights.to_torch(g).items()}
                             for loss, g, _ in (both.narrow, both.wide))  # fmt: skip
             wide = {key: value for key, value in wide.items() if key in run}
-            case = replace(case, limits=coarse_limits(narrow, wide, run, errors_of_torch(trace)))
+            case = replace(case, limits=coarse_limits(narrow, wide, run, errors()))
         cases.append(case)
     return cases
 

@@ -7,14 +7,6 @@ from torch_bridge.judge.causes.rule import Leaf, Rule
 from torch_bridge.trace.trace import Array
 
 
-def _number(rule: Rule, name: str, value: float) -> Rule:
-    return replace(rule, enters=lambda x: replace(rule.enters(x), numbers={**rule.enters(x).numbers, name: value}))
-
-
-def _flag(rule: Rule, name: str, value: bool) -> Rule:
-    return replace(rule, enters=lambda x: replace(rule.enters(x), flags={**rule.enters(x).flags, name: value}))
-
-
 def missing(rule: Rule, c: float) -> Rule:
     """The gradient is the direction."""
     return replace(rule, direction=lambda x, d, b: d)
@@ -22,17 +14,17 @@ def missing(rule: Rule, c: float) -> Rule:
 
 def nesterov_missing(rule: Rule, c: float) -> Rule:
     """``direction = b``."""
-    return _flag(rule, "nesterov", False)
+    return rule.with_flag("nesterov", False)
 
 
 def nesterov_extra(rule: Rule, c: float) -> Rule:
     """``direction = g + momentum * b``."""
-    return _flag(rule, "nesterov", True)
+    return rule.with_flag("nesterov", True)
 
 
 def dampening_missing(rule: Rule, c: float) -> Rule:
     """``b = momentum * b + g``."""
-    return _number(rule, "dampening", 0.0)
+    return rule.with_number("dampening", 0.0)
 
 
 def averaged(rule: Rule, c: float) -> Rule:
@@ -89,12 +81,12 @@ def ascent(rule: Rule, c: float) -> Rule:
 
 def value(rule: Rule, c: float) -> Rule:
     """Another momentum."""
-    return _number(rule, "momentum", c)
+    return rule.with_number("momentum", c)
 
 
 def dampening(rule: Rule, c: float) -> Rule:
     """Another dampening."""
-    return _number(rule, "dampening", c)
+    return rule.with_number("dampening", c)
 
 
 ENTRIES = (

@@ -6,7 +6,7 @@ against the library's own rules.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -192,6 +192,24 @@ class Rule:
     largest: Callable[[Leaf, Array, float], Array] = _largest
     quotient: Callable[[Leaf, Array, Array, tuple[float, float]], Array] = _quotient
     change: Callable[[Leaf, Array], Array] = lambda x, change: change
+
+    def with_number(self, name: str, value: float) -> "Rule":
+        """Return the rule with another hyperparameter."""
+
+        def enters(x: Leaf) -> Leaf:
+            x = self.enters(x)
+            return replace(x, numbers={**x.numbers, name: value})
+
+        return replace(self, enters=enters)
+
+    def with_flag(self, name: str, value: bool) -> "Rule":
+        """Return the rule in another form."""
+
+        def enters(x: Leaf) -> Leaf:
+            x = self.enters(x)
+            return replace(x, flags={**x.flags, name: value})
+
+        return replace(self, enters=enters)
 
     def step(self, x: Leaf) -> Quantities:
         """Return what one step makes of a leaf: its new state, and under ``"parameter"`` the change."""

@@ -10,13 +10,9 @@ _SHARED = ("eps-in-root", "eps-missing", "eps-as-minimum", "root-missing", "eps-
 _OF_AVERAGES = ("second-average-of-magnitudes",)
 
 
-def _number(rule: Rule, name: str, value: float) -> Rule:
-    return replace(rule, enters=lambda x: replace(rule.enters(x), numbers={**rule.enters(x).numbers, name: value}))
-
-
 def alpha(rule: Rule, c: float) -> Rule:
     """Another decay of the averages."""
-    return _number(rule, "alpha", c)
+    return rule.with_number("alpha", c)
 
 
 def corrected(rule: Rule, c: float) -> Rule:
@@ -26,17 +22,17 @@ def corrected(rule: Rule, c: float) -> Rule:
 
 def not_centred(rule: Rule, c: float) -> Rule:
     """``g / (sqrt(v) + eps)``."""
-    return replace(rule, enters=lambda x: replace(rule.enters(x), flags={**rule.enters(x).flags, "centered": False}))
+    return rule.with_flag("centered", False)
 
 
 def rate_constant(rule: Rule, c: float) -> Rule:
     """The learning rate does not fall."""
-    return _number(rule, "lr_decay", 0.0)
+    return rule.with_number("lr_decay", 0.0)
 
 
 def rate_decay(rule: Rule, c: float) -> Rule:
     """The learning rate falls otherwise."""
-    return _number(rule, "lr_decay", c)
+    return rule.with_number("lr_decay", c)
 
 
 ENTRIES = (
